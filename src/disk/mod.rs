@@ -1,0 +1,1 @@
+//! Files: the journal on its medium, body files, pickup, drop, badmail.

@@ -1,0 +1,1 @@
+//! DNS: questions and answers as values; one lookup as a machine; the cache.

@@ -1,0 +1,90 @@
+//! The envelope: what MAIL and RCPT said, or what a pickup file or `sendmail` meant.
+
+use crate::mail::address::Address;
+
+/// Who gets a message and who hears when that fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// The reverse path; `None` is the null sender `<>` (RFC 5321 s4.5.5), whose mail is never answered.
+    pub sender: Option<Address>,
+    /// In the order given; never empty in an accepted message.
+    pub recipients: Vec<Recipient>,
+    /// What the body needs of each hop.
+    pub body: Body,
+    /// MAIL carried SMTPUTF8 (RFC 6531 s3.4).
+    pub utf8: bool,
+    /// RET (RFC 3461 s4.3): what a report returns.
+    pub ret: Option<Ret>,
+    /// ENVID, still as xtext (RFC 3461 s4.4).
+    pub envid: Option<String>,
+}
+
+/// One recipient of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// Where it goes.
+    pub address: Address,
+    /// When its sender wants to hear.
+    pub notify: Notify,
+    /// ORCPT, still as `type;xtext` (RFC 3461 s4.2).
+    pub orcpt: Option<String>,
+}
+
+impl Recipient {
+    /// A recipient without DSN parameters.
+    pub fn new(address: Address) -> Self {
+        Self {
+            address,
+            notify: Notify::default(),
+            orcpt: None,
+        }
+    }
+}
+
+/// BODY of MAIL (RFC 6152 s2, RFC 3030 s3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing said, or `7BIT`.
+    #[default]
+    Seven,
+    /// `8BITMIME`.
+    Eight,
+    /// `BINARYMIME`: only BDAT can carry it.
+    Binary,
+}
+
+/// RET of MAIL (RFC 3461 s4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ret {
+    /// The whole message.
+    Full,
+    /// Its headers.
+    Headers,
+}
+
+/// NOTIFY of RCPT (RFC 3461 s4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notify {
+    /// `NEVER`.
+    Never,
+    /// Any of `SUCCESS`, `FAILURE`, `DELAY`; none of them set cannot be said on the wire.
+    On {
+        /// Tell when it was delivered.
+        success: bool,
+        /// Tell when it failed.
+        failure: bool,
+        /// Tell when it takes long.
+        delay: bool,
+    },
+}
+
+/// Without NOTIFY a sender hears of failures, and of delays as the server sees fit (RFC 3461 s4.1).
+impl Default for Notify {
+    fn default() -> Self {
+        Self::On {
+            success: false,
+            failure: true,
+            delay: true,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Sockets and clocks: listeners, dialer, TLS, resolver.

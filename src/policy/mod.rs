@@ -1,0 +1,1 @@
+//! Who may connect and relay, and where a message goes next.

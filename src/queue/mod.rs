@@ -1,0 +1,1 @@
+//! What the journal means: records, replay, index, schedule.

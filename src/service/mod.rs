@@ -1,0 +1,1 @@
+//! One virtual server: wires everything together.

@@ -1,0 +1,1 @@
+//! The protocol: lines, commands, replies, bodies, and the server and client machines.
