@@ -169,10 +169,10 @@ fn the_code_follows_the_map() {
     }
 
     // Peel off files whose imports are all peeled; what stays is a circle.
-    while let Some(free) = graph
-        .iter()
-        .find(|(me, w)| w.iter().all(|w| w == *me || !graph.contains_key(w.as_str())))
-    {
+    while let Some(free) = graph.iter().find(|(me, w)| {
+        w.iter()
+            .all(|w| w == *me || !graph.contains_key(w.as_str()))
+    }) {
         let free = *free.0;
         graph.remove(free);
     }
