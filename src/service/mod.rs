@@ -1,1 +1,3 @@
 //! One virtual server: wires everything together.
+
+pub mod event;
