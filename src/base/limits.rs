@@ -41,6 +41,33 @@ pub const HEADER_BLOCK: usize = 64 * 1024;
 /// Longest single line of a message that the header walker holds while it looks for a field name.
 pub const FIELD_NAME: usize = 128;
 
+/// What is kept of a field's value when the walker learns it (subject, message id): enough for a report and a log
+/// line.
+pub const FIELD_KEPT: usize = 512;
+
+/// Longest envelope line at the top of a pickup file, folds included: a path, a long display name in encoded words,
+/// and air.
+pub const PICKUP_LINE: usize = 4096;
+
+/// Files of a pickup folder that are remembered between two scans while they may still be written to. More are seen
+/// once these are gone.
+pub const PICKUP_WATCHED: usize = 4096;
+
+/// Directory entries looked at in one step of a scan, so that a folder of a hundred thousand files stalls nobody.
+pub const PICKUP_STEP: usize = 256;
+
+/// How long a pickup file must not change before it is taken without an event that says it was closed.
+pub const PICKUP_SETTLE: Duration = Duration::from_secs(5);
+
+/// Buffer for file events: some 100 names of usual length a read.
+pub const WATCH_BUFFER: usize = 4096;
+
+/// Largest reason file of a bad message that is read back.
+pub const BADMAIL_REASON: usize = 1024 * 1024;
+
+/// Longest line of the text database of users that is looked at.
+pub const PASSWD_LINE: u64 = 4096;
+
 /// Bodies up to this many bytes live in their journal record: one sequential write, one sync.
 pub const INLINE_BODY: usize = 64 * 1024;
 
