@@ -5,6 +5,7 @@
 //! (promise G3).
 
 pub mod cache;
+pub mod hosts;
 pub mod lookup;
 pub mod message;
 pub mod mx;
