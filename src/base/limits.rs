@@ -85,6 +85,34 @@ pub const SEGMENT_LEAST: u32 = 4096;
 /// envelope that is larger is refused at RCPT with 452 4.5.3.
 pub const ENVELOPE: usize = 512 * 1024;
 
+/// Size from which a Progress record keeps its states but drops further reason texts: ten thousand recipients with
+/// a sentence each would not fit a segment.
+pub const PROGRESS: usize = 128 * 1024;
+
+/// Memory that all bodies on their way in may take together; what comes on top goes to its file at once.
+pub const DRAFT_MEMORY: usize = 2 * 1024 * 1024;
+
+/// Bytes of records that may wait for a sync to ride on.
+pub const UNSYNCED: usize = 256 * 1024;
+
+/// What reclaiming reads and copies in one go: the longest an accept waits behind it.
+pub const RECLAIM_STEP: usize = 128 * 1024;
+
+/// Segments kept ready beyond those in use: one to go on with, one so that a full disk can still note what left.
+pub const SPARE_SEGMENTS: usize = 2;
+
+/// Segments that may be in use before any live record is copied to free one: below that, space is not worth wear.
+pub const RELAXED_SEGMENTS: usize = 4;
+
+/// Longest text of a Hold or Note record.
+pub const HOLD_TEXT: usize = 1024;
+
+/// Damaged places that are listed one by one after a start; the rest is counted.
+pub const DAMAGE_LISTED: usize = 64;
+
+/// Longest wait between two tries to open a fresh segment after a failed write.
+pub const REOPEN_WAIT: Duration = Duration::from_secs(60);
+
 /// Largest DNS answer over TCP (RFC 1035 s4.2.2: the length is 16 bits).
 pub const DNS_MESSAGE: usize = 65_535;
 
@@ -159,4 +187,5 @@ pub const POISON_BEGINS: u8 = 3;
 
 const _: () = assert!(COMMAND_LINE >= 512 && AUTH_LINE >= 12_288);
 const _: () = assert!(RECIPIENTS >= 100 && RECIPIENTS < 65_536);
-const _: () = assert!(INLINE_BODY + ENVELOPE + 4096 < SEGMENT as usize);
+const _: () =
+    assert!(INLINE_BODY + ENVELOPE + PROGRESS + RECIPIENTS * 14 + 8192 < SEGMENT as usize);
