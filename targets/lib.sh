@@ -40,7 +40,6 @@ read_recipe() {
 # --- parts that rustup and pip bring ---------------------------------------------------------------------------
 
 sysroot() { rustc --print sysroot; }
-rust_tools() { echo "$(sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin"; }
 
 need_component() {
     case $1 in

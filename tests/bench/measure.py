@@ -84,7 +84,9 @@ def counted_calls(pid, folder, only=None):
         finally:
             tracer.send_signal(signal.SIGINT)
             tracer.communicate()
-    for line in report.read_text().splitlines():
+    lines = report.read_text().splitlines()
+    report.unlink()
+    for line in lines:
         # % time, seconds, usecs/call, calls, errors (may be blank), name
         fields = line.split()
         if len(fields) >= 5 and fields[3].isdigit() and fields[-1] != "total":
