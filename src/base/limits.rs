@@ -97,6 +97,47 @@ pub const DNS_ALIASES: usize = 8;
 /// Most addresses kept of one name.
 pub const DNS_ADDRESSES: usize = 16;
 
+/// Most mail exchangers kept of one domain, the best preferences first: nobody gets through more in one attempt.
+pub const DNS_EXCHANGERS: usize = 16;
+
+/// Most name servers asked in one lookup (the C library reads three).
+pub const DNS_SERVERS: usize = 4;
+
+/// Answers kept in memory: a device sends to a handful of domains.
+pub const DNS_CACHE: usize = 64;
+
+/// Shortest time an answer is kept, whatever its TTL: a burst of messages asks once.
+pub const DNS_KEEP_LEAST: Duration = Duration::from_secs(5);
+
+/// Longest time an answer is kept, whatever its TTL: a moved server is found within the hour.
+pub const DNS_KEEP_MOST: Duration = Duration::from_secs(3600);
+
+/// Longest time a "no" is kept, whatever its TTL: a record the owner has just added is found soon.
+pub const DNS_KEEP_NO: Duration = Duration::from_secs(300);
+
+/// How long a name's second kind of address is waited for once the first is there. Some home routers never answer
+/// AAAA.
+pub const DNS_GRACE: Duration = Duration::from_millis(500);
+
+/// Largest `resolv.conf` that is read.
+pub const RESOLV_CONF: usize = 64 * 1024;
+
+/// How much of a hosts file is searched: block lists of megabytes hold no mail server, and the search is done on
+/// the executor.
+pub const HOSTS_FILE: u64 = 256 * 1024;
+
+/// Most bytes that wait inside one TLS session in each direction: one record.
+pub const TLS_BUFFER: usize = 16 * 1024;
+
+/// TLS sessions remembered for resumption, for each client and server configuration.
+pub const TLS_SESSIONS: usize = 16;
+
+/// Largest certificate, key or CA file that is read.
+pub const PEM_FILE: u64 = 1024 * 1024;
+
+/// Pause of a listener when the process or the system is out of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
 /// Largest configuration file that is read.
 pub const CONFIG_FILE: usize = 1024 * 1024;
 

@@ -1,1 +1,3 @@
 //! What the journal means: records, replay, index, schedule.
+
+pub mod schedule;
