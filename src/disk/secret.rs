@@ -43,6 +43,13 @@ impl fmt::Display for BadFile {
 
 impl std::error::Error for BadFile {}
 
+impl BadFile {
+    /// Whether the file may be good and only this user is kept from it.
+    pub fn is_private(&self) -> bool {
+        matches!(self, Self::Io(_, error) if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// The password in a file that only its owner can use. Links are followed: secrets are often mounted as links.
 pub fn read(path: &Path) -> Result<Secret, BadFile> {
     let failed = |error| BadFile::Io(path.to_owned(), error);
