@@ -1,12 +1,10 @@
-//! Configurations as owners write them: each mistake with the exact words it gets, the commands that read and write
-//! files, and noise.
+//! Configurations as owners write them: each mistake with the exact words it gets, flags, and noise.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use mailroot::cli;
 use mailroot::config::Config;
 use mailroot::config::File;
 use mailroot::config::Flags;
@@ -96,7 +94,7 @@ fn wrong_flags_get_their_sentence() {
     for (list, want) in [
         (
             &[("set", "limits.recpients=5")][..],
-            "--set limits.recpients: there is no key `recpients`; did you mean `recipients` in [limits]?",
+            "--set limits.recpients: there is no key `recpients`; did you mean `recipients`?",
         ),
         (
             &[("set", "limits.hops")],
@@ -191,103 +189,6 @@ fn a_route_fills_in_what_was_not_said() {
     assert_eq!(route.helo.as_str(), "box");
 }
 
-/// Runs a command; its exit code, what it said, and what it complained about.
-fn run(
-    command: fn(&mut lexopt::Parser, &mut dyn std::io::Write, &mut dyn std::io::Write) -> u8,
-    args: &[&str],
-) -> (u8, String, String) {
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut args = lexopt::Parser::from_args(args);
-    let code = command(&mut args, &mut out, &mut err);
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (code, text(out), text(err))
-}
-
-#[test]
-fn init_writes_what_check_and_config_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("m.toml");
-    let path = path.to_str().unwrap();
-    let host = "smtp://me@smtp.example.com:587";
-    let args = [
-        "--home",
-        "/data/mail",
-        "--smart-host",
-        host,
-        "--output",
-        path,
-    ];
-    let (code, out, err) = run(cli::init::run, &args);
-    assert_eq!((code, err.as_str()), (0, ""));
-    assert!(
-        out.contains("MAILROOT_PASSWORD") && out.contains("mailroot check "),
-        "{out}"
-    );
-    let (code, _, err) = run(cli::init::run, &args);
-    assert_eq!(code, 73, "a file that is there is left alone");
-    assert!(err.contains("left alone"), "{err}");
-
-    let (code, out, err) = run(cli::check::run, &[path]);
-    assert_eq!(
-        (code, out, err.as_str()),
-        (0, format!("{path}: good\n"), "")
-    );
-    let (code, given, _) = run(cli::config::run, &[path]);
-    assert_eq!(code, 0);
-    assert!(
-        given.contains("home = \"/data/mail\"") && !given.contains("hops"),
-        "{given}"
-    );
-    let (code, all, _) = run(cli::config::run, &["--all", path]);
-    assert_eq!(code, 0);
-    assert!(all.contains("hops = 50"), "{all}");
-    assert_eq!(read(&all), read(&given));
-
-    let (code, out, _) = run(cli::init::run, &["--local", "nas.lan"]);
-    assert_eq!(code, 0);
-    assert_eq!(read(&out).unwrap().local.domains.len(), 1);
-}
-
-#[test]
-fn check_ends_with_the_right_code() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &[u8]| {
-        let path = folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
-    let good = write("good.toml", b"home = '/a'");
-    let same = write(
-        "same.toml",
-        b"home = '/a'\n[[listen]]\naddress = '127.0.0.1:26'",
-    );
-    let bad = write("bad.toml", b"hom = '/a'");
-    let latin = write("latin.toml", b"name = '\xe4'");
-    let large = write("large.toml", &vec![b'#'; 2_000_000]);
-    let password = write("password", b"hunter2\n");
-    let login = write(
-        "login.toml",
-        format!("[[route]]\nhosts = ['h.example']\nuser = 'u'\npassword_file = '{password}'")
-            .as_bytes(),
-    );
-    fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
-    for (args, code, says) in [
-        (&[good.as_str()][..], 0, ""),
-        (&[&good, &bad], 78, "did you mean `home`"),
-        (&[&latin], 78, "byte 9 is not UTF-8"),
-        (&[&large], 78, "larger than 1 MiB"),
-        (&["/none.toml"], 66, "cannot be read"),
-        (&[&good, &same], 78, "home /a is also that of"),
-        (&[&login], 78, "chmod 600"),
-        (&[], 64, "write mailroot check FILE..."),
-        (&["--zebra"], 64, "--zebra"),
-    ] {
-        let (got, _, err) = run(cli::check::run, args);
-        assert_eq!(got, code, "{args:?} {err}");
-        assert!(err.contains(says), "{args:?} {err}");
-    }
-}
-
 /// What is left of a good file after bites, doublings and strange bytes is read or refused, never a panic; and
 /// what is refused says where.
 #[test]
@@ -342,7 +243,7 @@ fn noise_is_read_or_refused() {
         "1e9",
         "0x",
     ];
-    for round in 0..3_000 {
+    for round in 0..1_500 {
         let mut text: Vec<char> = seeds[chance(seeds.len())].chars().collect();
         for _ in 0..=chance(4) {
             let at = chance(text.len());

@@ -1,7 +1,9 @@
 //! `mailroot config [--all] [flags] [FILE]`: prints settings as TOML: those given, or all that hold.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use crate::cli::load;
 use crate::cli::load::Stop;
@@ -10,7 +12,12 @@ use crate::config::Flags;
 use crate::config::Settings;
 
 /// Runs it. No secret is printed: settings hold the places of passwords only.
-pub fn run(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    load::on_terminal(args, answer)
+}
+
+/// The same with the world handed in.
+pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     match settings(args) {
         Ok((all, settings)) => match write!(out, "{}", settings.print(all)) {
             Ok(()) => sysexits::OK,

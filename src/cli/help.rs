@@ -1,10 +1,46 @@
 //! `mailroot help [COMMAND | settings]`: made from the tables of commands, flags and settings.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
 
+use crate::cli::load;
+use crate::cli::load::Stop;
+use crate::cli::sysexits;
 use crate::config::flags::FLAGS;
 use crate::config::lookup;
 use crate::config::sample::Manual;
+
+/// Runs it: says everything, or what is to be said about the one topic in `args`.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    load::on_terminal(args, answer)
+}
+
+fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let said = topic(args).and_then(|topic| {
+        let unknown = || Stop::Usage("there is no help with that name".to_owned());
+        text(topic.as_deref()).ok_or_else(unknown)
+    });
+    match said {
+        Ok(text) => match out.write_all(text.as_bytes()) {
+            Ok(()) => sysexits::OK,
+            Err(_) => sysexits::IOERR,
+        },
+        Err(stop) => {
+            let _ = writeln!(err, "{stop}");
+            stop.code()
+        }
+    }
+}
+
+fn topic(args: &mut lexopt::Parser) -> Result<Option<String>, Stop> {
+    match args.next()? {
+        None => Ok(None),
+        Some(lexopt::Arg::Value(topic)) => load::text_of(topic).map(Some),
+        Some(other) => Err(load::unexpected(other)),
+    }
+}
 
 /// One command.
 #[derive(Debug)]
@@ -57,7 +93,17 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "sendmail",
         usage: "[-t] [-f SENDER] [RECIPIENT...]",
-        help: "Takes a message as sendmail does; also by the names sendmail, mailq and newaliases.",
+        help: "Takes a message as sendmail does; also by the name sendmail alone.",
+    },
+    Command {
+        name: "mailq",
+        usage: "",
+        help: "Lists what waits, as mailq does.",
+    },
+    Command {
+        name: "mail",
+        usage: "[-s SUBJECT] RECIPIENT...",
+        help: "Sends standard input as the body of a message, as mail does.",
     },
     Command {
         name: "help",

@@ -5,7 +5,9 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 
 use crate::base::Escaped;
 use crate::base::limits;
@@ -15,6 +17,22 @@ use crate::config::Config;
 use crate::config::Faults;
 use crate::config::Flags;
 use crate::config::Settings;
+
+/// A command as a function of its arguments, its output and its complaints, to its exit code.
+pub type Command = fn(&mut lexopt::Parser, &mut dyn Write, &mut dyn Write) -> u8;
+
+/// Runs a command on standard output and standard error.
+pub fn on_terminal(args: impl Iterator<Item = OsString>, command: Command) -> ExitCode {
+    let mut args = lexopt::Parser::from_args(args);
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    let code = command(&mut args, &mut out, &mut err);
+    let flushed = out.flush();
+    ExitCode::from(if code == sysexits::OK && flushed.is_err() {
+        sysexits::IOERR
+    } else {
+        code
+    })
+}
 
 /// Why a command stops before it begins.
 #[derive(Debug)]
@@ -130,4 +148,17 @@ pub fn text_of(value: OsString) -> Result<String, Stop> {
 /// Refuses an argument that a command does not take.
 pub fn unexpected(arg: lexopt::Arg<'_>) -> Stop {
     Stop::from(arg.unexpected())
+}
+
+/// How the tests of commands run them.
+#[cfg(test)]
+pub(crate) mod tests {
+    /// Runs a command; its exit code, what it said, and what it complained about.
+    pub fn run(command: super::Command, args: &[&str]) -> (u8, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut args = lexopt::Parser::from_args(args);
+        let code = command(&mut args, &mut out, &mut err);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (code, text(out), text(err))
+    }
 }

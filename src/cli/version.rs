@@ -1,6 +1,18 @@
-//! `mailroot --version`: the version, the commit it was built from where that is known, and the day of the build.
+//! `mailroot version`: the version, the commit it was built from where that is known, and the day of the build.
+
+use std::io::Write;
+use std::process::ExitCode;
 
 use crate::base::Wall;
+use crate::cli::sysexits;
+
+/// Runs it.
+pub fn run() -> ExitCode {
+    match writeln!(std::io::stdout().lock(), "{}", line()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(sysexits::IOERR),
+    }
+}
 
 /// `mailroot 0.1.0 (0123456789ab, 2026-11-22)`.
 pub fn line() -> String {
