@@ -5,4 +5,5 @@ pub mod drop;
 pub mod folders;
 pub mod letter;
 pub mod pickup;
+pub mod secret;
 pub mod watch;
