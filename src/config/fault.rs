@@ -36,6 +36,8 @@ pub struct Fault {
 pub enum Complaint {
     /// Not TOML; in the words of the TOML reader.
     Syntax(String),
+    /// A value that is neither a number nor text in quotes.
+    Unquoted,
     /// The file is larger than any configuration.
     TooLarge,
     /// A key that stands twice.
@@ -118,6 +120,7 @@ impl fmt::Display for Complaint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(why) => write!(f, "this is not TOML: {}", Escaped(why.as_bytes())),
+            Self::Unquoted => f.write_str("this value cannot be read; text stands in \"quotes\""),
             Self::TooLarge => f.write_str("the file is larger than 1 MiB; this is no configuration"),
             Self::KeyTwice => f.write_str("this key stands twice; keep one"),
             Self::UnknownKey { key, near } => {
@@ -193,6 +196,7 @@ impl fmt::Display for Complaint {
 
 fn meant(f: &mut fmt::Formatter<'_>, near: Near) -> fmt::Result {
     match near {
+        Near::Here(name) => write!(f, "; did you mean `{name}`?"),
         Near::Key(path) => match path.split_once('.') {
             Some((section, name)) => write!(f, "; did you mean `{name}` in [{section}]?"),
             None => write!(f, "; did you mean `{path}` at the top of the file?"),

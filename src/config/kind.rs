@@ -233,14 +233,16 @@ impl Kind {
             Self::Bool => "true or false".to_owned(),
             Self::Int(least, most) => format!("a number from {least} to {most}"),
             Self::Size(least, most) => format!(
-                "a size from {} to {}, such as \"10MB\" or \"64KiB\"",
+                "a size from {} to {}, such as {}",
                 units::Size(least),
-                units::Size(most)
+                units::Size(most),
+                self.such_as(&["64KiB", "10MB", "1GB"])
             ),
             Self::Wait(least, most) => format!(
-                "a wait from {} to {}, such as \"90s\", \"15m\" or \"2d\"",
+                "a wait from {} to {}, such as {}",
                 units::Wait(Duration::from_secs(least)),
-                units::Wait(Duration::from_secs(most))
+                units::Wait(Duration::from_secs(most)),
+                self.such_as(&["30s", "15m", "2d"])
             ),
             Self::Text => "one line of text".to_owned(),
             Self::Word(words) => {
@@ -270,8 +272,15 @@ impl Kind {
                 "the name of an environment variable, such as \"MAILROOT_PASSWORD\"".to_owned()
             }
             Self::OrOff(kind) => format!("\"off\", or {}", kind.allowed()),
-            Self::List(kind) => format!("a list of {}", kind.allowed()),
+            Self::List(kind) => format!("a list in brackets; each part is {}", kind.allowed()),
         }
+    }
+
+    /// Those of the examples that are within bounds.
+    fn such_as(&self, examples: &[&str]) -> String {
+        let good = examples.iter().filter(|text| self.read(text).is_ok());
+        let quoted: Vec<String> = good.map(|text| format!("\"{text}\"")).collect();
+        quoted.join(" or ")
     }
 }
 
@@ -449,4 +458,82 @@ impl fmt::Display for Value {
 fn quoted(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     let text = text.replace('\\', "\\\\").replace('"', "\\\"");
     write!(f, "\"{text}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BadValue, Kind};
+    use crate::config::units::BadUnit;
+
+    #[test]
+    fn values_are_read_and_printed() {
+        let pin = "pin:".to_owned() + &"AB:".repeat(31) + "ab";
+        let pinned = format!("\"pin:{}\"", "ab".repeat(32));
+        for (kind, text, want) in [
+            (Kind::Bool, "yes", Ok("true")),
+            (Kind::Bool, "True", Err(BadValue::Text)),
+            (Kind::Int(1, 5), " 5 ", Ok("5")),
+            (Kind::Int(1, 5), "6", Err(BadValue::Bounds)),
+            (Kind::Int(1, 5), "+5", Ok("5")),
+            (Kind::Int(1, 5), "", Err(BadValue::Text)),
+            (Kind::Size(1, 2_000_000), "2MB", Ok("\"2MB\"")),
+            (Kind::Size(1, 2_000_000), "2MiB", Err(BadValue::Bounds)),
+            (Kind::Size(1, 5), "x", Err(BadValue::Unit(BadUnit::Number))),
+            (Kind::Wait(1, 60), "1m", Ok("\"1m\"")),
+            (Kind::Wait(1, 60), "0s", Err(BadValue::Bounds)),
+            (Kind::Text, "a \"b\" \\", Ok("\"a \\\"b\\\" \\\\\"")),
+            (Kind::Text, "a\nb", Err(BadValue::Control)),
+            (Kind::Text, " ", Err(BadValue::Text)),
+            (Kind::Word(&["a", "b"]), "b", Ok("\"b\"")),
+            (Kind::Word(&["a", "b"]), "B", Err(BadValue::Text)),
+            (Kind::Address, "Me@Example.com", Ok("\"Me@example.com\"")),
+            (Kind::Domain, "NAS.lan.", Ok("\"nas.lan\"")),
+            (Kind::Pattern, "*.Example.com", Ok("\"*.example.com\"")),
+            (Kind::Pattern, "*", Ok("\"*\"")),
+            (Kind::Pattern, "a*", Err(BadValue::Text)),
+            (Kind::Listen, "[::]:25", Ok("\"[::]:25\"")),
+            (Kind::Listen, "127.0.0.1", Err(BadValue::Text)),
+            (Kind::NameServer, "::1", Ok("\"[::1]:53\"")),
+            (Kind::NameServer, "192.0.2.1:0", Err(BadValue::Text)),
+            (Kind::Host, "h.example", Ok("\"h.example\"")),
+            (Kind::Host, "[192.0.2.1]", Ok("\"192.0.2.1\"")),
+            (
+                Kind::Host,
+                "[IPv6:2001:db8::1]:25",
+                Ok("\"[2001:db8::1]:25\""),
+            ),
+            (Kind::Host, "h.example:25:26", Err(BadValue::Text)),
+            (Kind::Network, "10.0.0.0/8", Ok("\"10.0.0.0/8\"")),
+            (Kind::Network, "10.0.0.1/8", Err(BadValue::HostBits)),
+            (Kind::Tls, "verify", Ok("\"verify\"")),
+            (Kind::Tls, &pin, Ok(&pinned)),
+            (Kind::Tls, "pin:ab", Err(BadValue::Text)),
+            (Kind::Variable, "A_1", Ok("\"A_1\"")),
+            (Kind::Variable, "1A", Err(BadValue::Text)),
+            (Kind::Variable, "A=B", Err(BadValue::Text)),
+            (Kind::OrOff(&Kind::Int(1, 5)), "off", Ok("\"off\"")),
+            (Kind::OrOff(&Kind::Int(1, 5)), "5", Ok("5")),
+            (
+                Kind::List(&Kind::Domain),
+                "a.b, c.d",
+                Ok("[\"a.b\", \"c.d\"]"),
+            ),
+            (Kind::List(&Kind::Domain), "", Ok("[]")),
+            (Kind::List(&Kind::Domain), "a.b,A.B", Err(BadValue::Twice)),
+            (
+                Kind::List(&Kind::Wait(1, 60)),
+                "5s,5s",
+                Ok("[\"5s\", \"5s\"]"),
+            ),
+        ] {
+            let got = kind.read(text);
+            let printed = got.clone().map(|value| value.to_string());
+            assert_eq!(printed, want.map(str::to_owned), "{text:?}");
+            if let Ok(value) = got {
+                // What is printed is a TOML value that reads back the same.
+                let line = format!("x = {value}");
+                assert!(toml::de::DeTable::parse(&line).is_ok(), "{line}");
+            }
+        }
+    }
 }

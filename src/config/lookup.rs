@@ -28,7 +28,9 @@ pub fn section(name: &str) -> Option<&'static Section> {
 /// What an owner who wrote an unknown name may have meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Near {
-    /// The key of this path: same section, or the same name elsewhere.
+    /// The key of this name in the same section.
+    Here(&'static str),
+    /// The key of this path in another section.
     Key(&'static str),
     /// This section.
     Section(&'static str),
@@ -36,12 +38,12 @@ pub enum Near {
     Nothing,
 }
 
-/// The key nearest to `name` in `section`: the same name in another section, else the fewest slips away in this
-/// one, else anywhere.
+/// The key nearest to `name` in `section`: the same name in another section, its name in IIS, else the fewest
+/// slips away in this section, else anywhere.
 pub fn near_key(section: &str, name: &str) -> Near {
     let slim = name.replace('-', "_").to_ascii_lowercase();
     if let Some(row) = row_in(section, &slim) {
-        return Near::Key(row.key);
+        return Near::Here(row.name());
     }
     if section.is_empty()
         && let Some(section) = self::section(&slim)
@@ -54,9 +56,22 @@ pub fn near_key(section: &str, name: &str) -> Near {
     {
         return Near::Key(row.key);
     }
-    nearest(&slim, rows_of(section), |row| row.name())
-        .or_else(|| nearest(&slim, ROWS.iter(), |row| row.name()))
-        .map_or(Near::Nothing, |row| Near::Key(row.key))
+    if let Some(row) = by_iis_name(&slim) {
+        return Near::Key(row.key);
+    }
+    if let Some(row) = nearest(&slim, rows_of(section), |row| row.name()) {
+        return Near::Here(row.name());
+    }
+    nearest(&slim, ROWS.iter(), |row| row.name()).map_or(Near::Nothing, |row| Near::Key(row.key))
+}
+
+/// The row that had this name in IIS; underscores do not count.
+fn by_iis_name(name: &str) -> Option<&'static Row> {
+    let name = name.replace('_', "");
+    ROWS.iter().find(|row| {
+        row.iis
+            .is_some_and(|(iis, _)| iis.eq_ignore_ascii_case(&name))
+    })
 }
 
 /// The section nearest to `name`, else a key of that name.
@@ -64,6 +79,7 @@ pub fn near_section(name: &str) -> Near {
     let slim = name.replace('-', "_").to_ascii_lowercase();
     nearest(&slim, SECTIONS.iter(), |section| section.name)
         .map(|section| Near::Section(section.name))
+        .or_else(|| by_iis_name(&slim).map(|row| Near::Key(row.key)))
         .or_else(|| nearest(&slim, rows_of(""), |row| row.name()).map(|row| Near::Key(row.key)))
         .unwrap_or(Near::Nothing)
 }
@@ -138,15 +154,17 @@ mod tests {
     #[test]
     fn the_nearest_name_is_offered() {
         for (section, name, want) in [
-            ("limits", "recipeints", Near::Key("limits.recipients")),
-            ("limits", "message-bytes", Near::Key("limits.message_bytes")),
-            ("limits", "Hops", Near::Key("limits.hops")),
+            ("limits", "recipeints", Near::Here("recipients")),
+            ("limits", "message-bytes", Near::Here("message_bytes")),
+            ("", "MaxMessageSize", Near::Key("limits.message_bytes")),
+            ("", "smart_host", Near::Key("route.hosts")),
+            ("limits", "Hops", Near::Here("hops")),
             ("", "hops", Near::Key("limits.hops")),
             ("", "limits.hops", Near::Key("limits.hops")),
-            ("", "host_name", Near::Key("hostname")),
+            ("", "host_name", Near::Here("hostname")),
             ("", "Listen", Near::Section("listen")),
             ("limits", "zebra", Near::Nothing),
-            ("route", "host", Near::Key("route.hosts")),
+            ("route", "host", Near::Here("hosts")),
         ] {
             assert_eq!(near_key(section, name), want, "{section} {name}");
         }

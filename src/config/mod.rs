@@ -14,6 +14,7 @@ pub mod kind;
 pub mod lookup;
 pub mod model;
 pub mod parse;
+pub mod sample;
 pub mod schema;
 pub mod secret;
 pub mod settings;

@@ -28,23 +28,34 @@ pub fn file(text: &str) -> (Settings, Vec<Fault>) {
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
+        let at = error.span().unwrap_or(text.len()..text.len());
+        let before = text.get(..at.start).unwrap_or(text).trim_end();
         let complaint = match error.message() {
             "duplicate key" => Complaint::KeyTwice,
+            // A value that begins like nothing TOML knows: most often text without its quotes.
+            _ if before.ends_with('=') && !at.is_empty() => Complaint::Unquoted,
             other => Complaint::Syntax(other.to_owned()),
         };
-        reader.blame(error.span().unwrap_or(text.len()..text.len()), complaint);
+        reader.blame(at, complaint);
     }
     let syntax: Vec<usize> = reader.faults.iter().map(|f| line_of(text, f)).collect();
+    let lines: Vec<&str> = text.lines().collect();
+    let line = |at: usize| lines.get(at).copied().unwrap_or("").trim_start();
+    let head = syntax.iter().copied().find(|at| line(*at).starts_with('['));
     reader.top(table.get_ref());
-    // What the recovery makes of a broken line is not worth a second complaint.
+    // What the recovery makes of a broken line is not worth a second complaint; and behind the broken head of a
+    // section nobody knows whose a key is.
     let mut at = 0;
     reader.faults.retain(|fault| {
         at += 1;
-        at <= syntax.len() || !syntax.contains(&line_of(text, fault))
+        let line = line_of(text, fault);
+        let lost = head.is_some_and(|head| line > head) && is_unknown(fault);
+        at <= syntax.len() || !(syntax.contains(&line) || lost)
     });
     (reader.settings, reader.faults)
 }
 
+/// The line a fault stands in, counted from zero.
 fn line_of(text: &str, fault: &Fault) -> usize {
     match &fault.place {
         Place::File(span) => {
@@ -53,6 +64,13 @@ fn line_of(text: &str, fault: &Fault) -> usize {
         }
         Place::Flag(_) | Place::Default => usize::MAX,
     }
+}
+
+fn is_unknown(fault: &Fault) -> bool {
+    matches!(
+        fault.complaint,
+        Complaint::UnknownKey { .. } | Complaint::UnknownSection { .. }
+    )
 }
 
 #[derive(Default)]
@@ -134,9 +152,12 @@ impl Reader {
         };
         match read(&row.kind, value) {
             Ok(good) => block.put(row, good, Place::File(value.span())),
-            Err((at, why)) => {
+            Err(list) => {
                 block.spoiled = true;
-                self.blame(at, refused(row, why));
+                for (at, kind, why) in list {
+                    let key = row.key;
+                    self.blame(at, Complaint::Value { key, kind, why });
+                }
             }
         }
     }
@@ -178,17 +199,29 @@ pub fn unknown_key(section: &str, name: &str) -> Complaint {
     }
 }
 
-/// Reads one value. A mistake in a list is blamed on its element.
-fn read(kind: &Kind, value: &Spanned<DeValue<'_>>) -> Result<Value, (Range<usize>, BadValue)> {
-    let blame = |why| (value.span(), why);
+/// A value that is not taken: its place, what may stand there, and why not.
+type Refusal = (Range<usize>, &'static Kind, BadValue);
+
+/// Reads one value. Mistakes in a list are blamed on its elements, each of them.
+fn read(kind: &'static Kind, value: &Spanned<DeValue<'_>>) -> Result<Value, Vec<Refusal>> {
+    let blame = |why| vec![(value.span(), kind, why)];
     match (kind, value.get_ref()) {
         (Kind::List(inner), DeValue::Array(array)) => {
-            let list: Result<Vec<_>, _> = array.iter().map(|one| read(inner, one)).collect();
-            inner.list(list?).map_err(blame)
+            let (mut list, mut refused) = (Vec::new(), Vec::new());
+            for one in array.iter() {
+                match read(inner, one) {
+                    Ok(good) => list.push(good),
+                    Err(more) => refused.extend(more),
+                }
+            }
+            if refused.is_empty() {
+                inner.list(list).map_err(blame)
+            } else {
+                Err(refused)
+            }
         }
         (Kind::Bool, DeValue::Boolean(yes)) => Ok(Value::Bool(*yes)),
         (Kind::OrOff(_), DeValue::Boolean(false)) => Ok(Value::Off),
-        (Kind::OrOff(inner), _) if value.get_ref().as_str() != Some("off") => read(inner, value),
         // Numbers have their own type in TOML; as text they are a slip that would hide others.
         (Kind::Bool | Kind::Int(..), DeValue::String(_)) => {
             Err(blame(BadValue::Type("a text in quotes")))

@@ -18,7 +18,8 @@ pub struct Row {
     pub example: &'static str,
     /// What it does, as a sentence or two. For an unset row it says what holds without it.
     pub help: &'static str,
-    /// What it was called in the SMTP service of IIS, and what it was set to there.
+    /// What it was called in the SMTP service of IIS (the property of the metabase, or the words of the property
+    /// sheet), and what it was set to there as shipped.
     pub iis: Option<(&'static str, &'static str)>,
 }
 
@@ -154,7 +155,7 @@ pub const SECTIONS: &[Section] = &[
 pub const ROWS: &[Row] = &[
     // The server.
     Row::set("name", Kind::Text, "mailroot", "The name of this server in logs and in the status.")
-        .iis("ServerComment", "Default SMTP Virtual Server"),
+        .iis("Virtual server identity", "Default SMTP Virtual Server"),
     Row::set(
         "home",
         Kind::Path,
@@ -162,21 +163,21 @@ pub const ROWS: &[Row] = &[
         "The folder that holds pickup, queue, drop, badmail and sorttemp. Relative paths elsewhere in this file \
          count from it.",
     )
-    .iis("HomeDirectory", "C:\\Inetpub\\Mailroot"),
+    .iis("Mailroot (home directory)", "Inetpub\\Mailroot"),
     Row::unset(
         "hostname",
         Kind::Domain,
         "nas.example.com",
         "The name of this host in the greeting, EHLO and Received. Without it: the name the system has.",
     )
-    .iis("FullyQualifiedDomainName", "the computer's name"),
+    .iis("Fully qualified domain name", "the computer's name"),
     Row::unset(
         "default_domain",
         Kind::Domain,
         "example.com",
         "The domain that addresses without one get. Without it: hostname.",
     )
-    .iis("DefaultDomain", "the computer's name"),
+    .iis("Default local domain", "the computer's name"),
     // Listeners.
     Row::set(
         "listen.address",
@@ -192,7 +193,7 @@ pub const ROWS: &[Row] = &[
         "0.0.0.0/0, ::/0",
         "The networks that may connect.",
     )
-    .iis("IPSecurity", "all granted"),
+    .iis("Connection control", "all allowed"),
     Row::set(
         "access.relay",
         Kind::List(&Kind::Network),
@@ -299,7 +300,7 @@ pub const ROWS: &[Row] = &[
         "",
         "Domains whose mail goes to the drop folder. It is taken from every client that may connect.",
     )
-    .iis("Domains", "the computer's name"),
+    .iis("Local and alias domains", "the computer's name"),
     Row::set("local.drop", Kind::Path, "drop", "The drop folder.")
         .iis("DropDirectory", "Mailroot\\Drop"),
     Row::set(
@@ -308,7 +309,7 @@ pub const ROWS: &[Row] = &[
         "250MB",
         "Bytes in the drop folder above which local mail waits in the queue.",
     )
-    .iis("DropQuota", "off, or 10 times the message limit"),
+    .iis("Drop directory quota", "off, or 10 times the message limit"),
     Row::set(
         "local.drop_files",
         Kind::OrOff(&Kind::Int(1, 10_000_000)),
@@ -322,14 +323,14 @@ pub const ROWS: &[Row] = &[
         "*",
         "The domains that go this way: example.com, *.example.com (all below it, not itself), or * for all others.",
     )
-    .iis("RouteDomain", "by DNS"),
+    .iis("Remote domain", "none"),
     Row::set(
         "route.via",
         Kind::Word(&["smart-host", "drop"]),
         "smart-host",
         "The way: to the hosts named here, or into the drop folder.",
     )
-    .iis("RouteAction", "by DNS"),
+    .iis("RouteAction", "0 (by DNS)"),
     Row::set(
         "route.hosts",
         Kind::List(&Kind::Host),
@@ -342,7 +343,7 @@ pub const ROWS: &[Row] = &[
         Kind::Tls,
         "verify",
         "verify: always, and the certificate must be good. require: always, any certificate. opportunistic: when \
-         offered, any certificate. pin:HEX: always, and the certificate (DER) must have this SHA-256. off: never.",
+         offered, any certificate. pin:HEX: always, and the certificate or its public key must have this SHA-256. off: never.",
     )
     .iis("AlwaysUseSsl", "off"),
     Row::unset(
@@ -355,7 +356,7 @@ pub const ROWS: &[Row] = &[
         "route.ca",
         Kind::Path,
         "/etc/ssl/office-ca.pem",
-        "A PEM file with the only authorities that are trusted here. Without it: the built-in public ones.",
+        "A PEM file with the only certificates that are trusted here: authorities, or the host's own. Without it: the public authorities built in.",
     ),
     Row::unset(
         "route.user",
@@ -363,14 +364,13 @@ pub const ROWS: &[Row] = &[
         "me@example.com",
         "The account to log in with. Without it: no login.",
     )
-    .iis("RouteUserName", "none"),
+    .iis("Outbound security", "anonymous"),
     Row::unset(
         "route.password_file",
         Kind::SecretFile,
         "/etc/mailroot.password",
         "A file that holds the password on its only line; it must be readable by its owner alone (chmod 600).",
-    )
-    .iis("RoutePassword", "none"),
+    ),
     Row::unset(
         "route.password_env",
         Kind::Variable,
@@ -545,12 +545,12 @@ pub const ROWS: &[Row] = &[
         "text",
         "Lines for people, or one JSON object a line.",
     )
-    .iis("LogPluginClsId", "W3C extended"),
+    .iis("Log format", "W3C extended"),
     // Control.
     Row::set(
         "control.socket",
         Kind::Path,
-        "control",
+        "control.sock",
         "The Unix socket. Only its owner and root may use it.",
     ),
 ];

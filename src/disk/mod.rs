@@ -80,6 +80,7 @@ pub mod oneshot;
 pub mod peek;
 pub mod pickup;
 pub mod recover;
+pub mod secret;
 pub mod segment;
 pub mod space;
 pub mod stored;

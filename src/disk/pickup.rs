@@ -198,7 +198,13 @@ impl Scanner {
         };
         let mut names = Vec::new();
         for entry in entries.take(limits::PICKUP_STEP) {
-            names.push(entry?.file_name());
+            match entry {
+                Ok(entry) => names.push(entry.file_name()),
+                Err(err) => {
+                    self.entries = None;
+                    return Err(err);
+                }
+            }
         }
         if names.len() < limits::PICKUP_STEP {
             step.over = true;
@@ -451,4 +457,221 @@ impl Claim {
 /// A file name for a log line or a reason file.
 pub fn shown(name: &OsStr) -> String {
     crate::base::Escaped(&name.to_owned().into_vec()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dots, Left, Rules, Scanner, claim, forget, is_ready, leftovers, reopen, shown};
+    use crate::base::{MsgId, Tick, limits};
+    use crate::disk::folders::Folders;
+    use std::ffi::{OsStr, OsString};
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt;
+    use std::time::Duration;
+
+    const RULES: Rules = Rules {
+        size: 1000,
+        dots: Dots::Never,
+        settle: Duration::from_secs(5),
+    };
+
+    fn folders() -> (tempfile::TempDir, Folders) {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::below(dir.path());
+        folders.create().unwrap();
+        (dir, folders)
+    }
+
+    /// A whole round: what is ready, and what stays with its reason.
+    fn round(scanner: &mut Scanner, at: u64) -> (Vec<OsString>, Vec<String>) {
+        let (mut ready, mut left) = (Vec::new(), Vec::new());
+        loop {
+            let mut step = scanner.step(&RULES, Tick::from_millis(at)).unwrap();
+            ready.append(&mut step.ready);
+            left.extend(
+                step.left
+                    .iter()
+                    .map(|(name, why)| format!("{}: {why}", shown(name))),
+            );
+            if step.over {
+                ready.sort();
+                left.sort();
+                return (ready, left);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_taken_when_it_stood_still() {
+        let (_dir, folders) = folders();
+        let path = folders.pickup.join("slow");
+        fs::write(&path, "half").unwrap();
+        let mut scanner = Scanner::new(&folders.pickup);
+        assert!(round(&mut scanner, 0).0.is_empty());
+        assert!(scanner.is_waiting());
+        assert!(round(&mut scanner, 4_999).0.is_empty());
+        fs::write(&path, "half and more").unwrap();
+        assert!(round(&mut scanner, 5_000).0.is_empty());
+        assert!(round(&mut scanner, 9_000).0.is_empty());
+        assert_eq!(round(&mut scanner, 10_000).0, ["slow"]);
+        assert!(!scanner.is_waiting());
+        // Our own sendmail renames whole files in: no waiting.
+        fs::write(folders.pickup.join("0123.mailroot"), "x").unwrap();
+        assert!(
+            round(&mut scanner, 10_000)
+                .0
+                .contains(&"0123.mailroot".into())
+        );
+    }
+
+    #[test]
+    fn what_is_no_plain_file_stays_and_is_told_once() {
+        let (dir, folders) = folders();
+        let at = |name: &str| folders.pickup.join(name);
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "not for mail").unwrap();
+        std::os::unix::fs::symlink(&secret, at("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("dangling")).unwrap();
+        fs::hard_link(&secret, at("second")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        fs::write(at("large"), [b'x'; 1001]).unwrap();
+        fs::write(at(".writing"), "x").unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        let mut scanner = Scanner::new(&folders.pickup);
+        let (ready, left) = round(&mut scanner, 0);
+        assert!(ready.is_empty());
+        assert_eq!(
+            left,
+            [
+                "dangling: it is not a plain file; remove it",
+                "folder: it is not a plain file; remove it",
+                "large: it has 1001 bytes and 1000 are allowed",
+                "link: it is not a plain file; remove it",
+                "pipe: it is not a plain file; remove it",
+                "second: it has a second link; copy or rename it instead",
+                "socket: it is not a plain file; remove it",
+            ]
+        );
+        assert_eq!(round(&mut scanner, 100_000), (vec![], vec![]));
+        assert!(!scanner.is_waiting());
+        for name in [
+            "link", "dangling", "second", "folder", "large", "pipe", "socket", ".writing", "none",
+        ] {
+            let name = OsStr::new(name);
+            assert!(is_ready(&folders.pickup, name, &RULES).is_err());
+            let id = MsgId::from_number(1);
+            assert!(claim(&folders.pickup, name, &folders.sorttemp, id, &RULES).is_err());
+        }
+        assert_eq!(fs::read_dir(&folders.sorttemp).unwrap().count(), 0);
+        assert_eq!(fs::read_to_string(&secret).unwrap(), "not for mail");
+    }
+
+    #[test]
+    fn an_event_for_an_empty_file_is_too_early() {
+        let (_dir, folders) = folders();
+        fs::write(folders.pickup.join("f"), "").unwrap();
+        let ready = || is_ready(&folders.pickup, "f".as_ref(), &RULES);
+        assert!(matches!(ready(), Err(Left::Moving)));
+        fs::write(folders.pickup.join("f"), "x").unwrap();
+        assert!(ready().is_ok());
+    }
+
+    #[test]
+    fn names_may_be_any_bytes() {
+        let (_dir, folders) = folders();
+        let long = [b'n'; 255];
+        let names: [&[u8]; 5] = [b"\xff\xfe", b"new\nline", b"-rf *", &long, b"\x1b[31m"];
+        for (number, name) in (1..).zip(names) {
+            let name = OsStr::from_bytes(name);
+            fs::write(folders.pickup.join(name), "x").unwrap();
+            let id = MsgId::from_number(number);
+            let claim = claim(&folders.pickup, name, &folders.sorttemp, id, &RULES).unwrap();
+            assert_eq!(claim.name(), name);
+            assert!(
+                shown(claim.name())
+                    .bytes()
+                    .all(|b| (b' '..=b'~').contains(&b))
+            );
+            claim.finish().unwrap();
+        }
+        assert_eq!(fs::read_dir(&folders.pickup).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&folders.sorttemp).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn claims_survive_a_crash_and_go_back_when_asked() {
+        let (_dir, folders) = folders();
+        let (one, two) = (MsgId::from_number(1), MsgId::from_number(2));
+        for (name, id) in [("a", one), ("b", two)] {
+            fs::write(folders.pickup.join(name), name).unwrap();
+            claim(
+                &folders.pickup,
+                name.as_ref(),
+                &folders.sorttemp,
+                id,
+                &RULES,
+            )
+            .unwrap();
+        }
+        fs::write(folders.sorttemp.join("else.tmp"), "").unwrap();
+        assert_eq!(leftovers(&folders.sorttemp).unwrap(), [one, two]);
+        forget(&folders.sorttemp, one).unwrap();
+        forget(&folders.sorttemp, one).unwrap();
+        let again = reopen(&folders.sorttemp, two, MsgId::from_number(9), &RULES).unwrap();
+        assert_eq!(
+            leftovers(&folders.sorttemp).unwrap(),
+            [MsgId::from_number(9)]
+        );
+        // Put back it never lands on another file.
+        fs::write(folders.pickup.join("2.claim"), "new").unwrap();
+        again.put_back(&folders.pickup);
+        assert_eq!(
+            fs::read_to_string(folders.pickup.join("2.claim")).unwrap(),
+            "new"
+        );
+        assert_eq!(
+            fs::read_to_string(folders.pickup.join("9.claim")).unwrap(),
+            "b"
+        );
+    }
+
+    #[test]
+    fn thousands_of_files_come_in_steps_and_each_once() {
+        let (_dir, folders) = folders();
+        let many = limits::PICKUP_WATCHED + limits::PICKUP_STEP;
+        for number in 0..many {
+            fs::write(folders.pickup.join(number.to_string()), "x").unwrap();
+        }
+        let mut scanner = Scanner::new(&folders.pickup);
+        let mut taken = std::collections::HashSet::new();
+        let mut at = 0;
+        while taken.len() < many {
+            let step = scanner.step(&RULES, Tick::from_millis(at)).unwrap();
+            assert!(step.ready.len() <= limits::PICKUP_STEP);
+            for name in step.ready {
+                fs::remove_file(folders.pickup.join(&name)).unwrap();
+                assert!(taken.insert(name));
+            }
+            at += 1000;
+            assert!(at < 1_000_000);
+        }
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_and_a_new_one_is_read() {
+        let (_dir, folders) = folders();
+        let mut scanner = Scanner::new(&folders.pickup);
+        fs::remove_dir(&folders.pickup).unwrap();
+        assert!(scanner.step(&RULES, Tick::default()).is_err());
+        folders.create().unwrap();
+        assert!(scanner.step(&RULES, Tick::default()).unwrap().over);
+    }
 }

@@ -1,0 +1,14 @@
+//! Exit codes that programs which call a mailer know (sysexits.h).
+
+/// It worked.
+pub const OK: u8 = 0;
+/// The arguments make no sense.
+pub const USAGE: u8 = 64;
+/// An input file cannot be read.
+pub const NOINPUT: u8 = 66;
+/// An output file cannot be made.
+pub const CANTCREAT: u8 = 73;
+/// Reading or writing failed.
+pub const IOERR: u8 = 74;
+/// The configuration is wrong.
+pub const CONFIG: u8 = 78;
