@@ -241,7 +241,7 @@ mod tests {
             cipher: None,
         };
         assert!(
-            super::Received {
+            Received {
                 origin,
                 by: &Domain::parse("h").unwrap(),
                 id: MsgId::from_number(1),
