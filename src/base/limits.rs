@@ -21,6 +21,20 @@ pub const REPLY_LINES: usize = 128;
 /// What is kept of a reply's text, for reports and logs.
 pub const REPLY_TEXT: usize = 512;
 
+/// What a server holds of replies to pipelined commands until it writes them all at once, and the room one more reply
+/// must find in it: the longest are the answer to EHLO and a refusal that quotes an address.
+pub const REPLIES_OUT: usize = 2048;
+
+/// See [`REPLIES_OUT`].
+pub const REPLY_ROOM: usize = 1024;
+
+/// Longest name a client may give itself in EHLO: a domain (RFC 5321 s4.5.3.1.2).
+pub const HELLO_NAME: usize = DOMAIN;
+
+/// What a client writes of pipelined commands before it reads their replies. Both ends waiting for room in a full
+/// socket would be a deadlock (RFC 2920 s3.1), so this stays far below any socket's buffer.
+pub const COMMANDS_OUT: usize = 4096;
+
 /// Longest local part (RFC 5321 s4.5.3.1.1).
 pub const LOCAL_PART: usize = 64;
 
@@ -90,5 +104,6 @@ pub const WORKER_STACK: usize = 256 * 1024;
 pub const POISON_BEGINS: u8 = 3;
 
 const _: () = assert!(COMMAND_LINE >= 512 && AUTH_LINE >= 12_288);
+const _: () = assert!(REPLIES_OUT >= 2 * REPLY_ROOM);
 const _: () = assert!(RECIPIENTS >= 100 && RECIPIENTS < 65_536);
 const _: () = assert!(INLINE_BODY + ENVELOPE + 4096 < SEGMENT as usize);

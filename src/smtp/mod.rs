@@ -1,1 +1,7 @@
-//! The protocol: lines, commands, replies, bodies, and the server and client machines.
+//! The protocol: lines, commands, replies, body readers, SASL, the server and client machines.
+
+pub mod command;
+pub mod data;
+pub mod fault;
+pub mod line;
+pub mod reply;
