@@ -12,6 +12,13 @@ pub const COMMAND_LINE: usize = 2048;
 /// Longest SASL line, CRLF included (RFC 4954 s4 asks for 12,288).
 pub const AUTH_LINE: usize = 12_288;
 
+/// Rounds of PBKDF2 that a peer may make us compute for SCRAM: below, a stolen verifier is cheap to break (RFC 7677
+/// s4 asks for 4,096); above, a hostile server could keep a small processor busy for minutes.
+pub const SCRAM_ROUNDS: std::ops::RangeInclusive<u32> = 4096..=600_000;
+
+/// Longest user name and longest password taken in an AUTH exchange.
+pub const CREDENTIAL: usize = 1024;
+
 /// Longest reply line taken from a peer, CRLF included. RFC 5321 s4.5.3.1.5 says 512; real servers write more.
 pub const REPLY_LINE: usize = 1024;
 
