@@ -12,6 +12,13 @@ pub const COMMAND_LINE: usize = 2048;
 /// Longest SASL line, CRLF included (RFC 4954 s4 asks for 12,288).
 pub const AUTH_LINE: usize = 12_288;
 
+/// Rounds of PBKDF2 that a peer may make us compute for SCRAM: below, a stolen verifier is cheap to break (RFC 7677
+/// s4 asks for 4,096); above, a hostile server could keep a small processor busy for minutes.
+pub const SCRAM_ROUNDS: std::ops::RangeInclusive<u32> = 4096..=600_000;
+
+/// Longest user name and longest password taken in an AUTH exchange.
+pub const CREDENTIAL: usize = 1024;
+
 /// Longest reply line taken from a peer, CRLF included. RFC 5321 s4.5.3.1.5 says 512; real servers write more.
 pub const REPLY_LINE: usize = 1024;
 
@@ -20,6 +27,20 @@ pub const REPLY_LINES: usize = 128;
 
 /// What is kept of a reply's text, for reports and logs.
 pub const REPLY_TEXT: usize = 512;
+
+/// What a server holds of replies to pipelined commands until it writes them all at once, and the room one more reply
+/// must find in it: the longest are the answer to EHLO and a refusal that quotes an address.
+pub const REPLIES_OUT: usize = 2048;
+
+/// See [`REPLIES_OUT`].
+pub const REPLY_ROOM: usize = 1024;
+
+/// Longest name a client may give itself in EHLO: a domain (RFC 5321 s4.5.3.1.2).
+pub const HELLO_NAME: usize = DOMAIN;
+
+/// What a client writes of pipelined commands before it reads their replies. Both ends waiting for room in a full
+/// socket would be a deadlock (RFC 2920 s3.1), so this stays far below any socket's buffer.
+pub const COMMANDS_OUT: usize = 4096;
 
 /// Longest local part (RFC 5321 s4.5.3.1.1).
 pub const LOCAL_PART: usize = 64;
@@ -186,6 +207,7 @@ pub const WORKER_STACK: usize = 256 * 1024;
 pub const POISON_BEGINS: u8 = 3;
 
 const _: () = assert!(COMMAND_LINE >= 512 && AUTH_LINE >= 12_288);
+const _: () = assert!(REPLIES_OUT >= 2 * REPLY_ROOM);
 const _: () = assert!(RECIPIENTS >= 100 && RECIPIENTS < 65_536);
 const _: () =
     assert!(INLINE_BODY + ENVELOPE + PROGRESS + RECIPIENTS * 14 + 8192 < SEGMENT as usize);
