@@ -12,3 +12,9 @@ pub const CANTCREAT: u8 = 73;
 pub const IOERR: u8 = 74;
 /// The configuration is wrong.
 pub const CONFIG: u8 = 78;
+/// The service does not run, or would not.
+pub const UNAVAILABLE: u8 = 69;
+/// It may work later.
+pub const TEMPFAIL: u8 = 75;
+/// Not allowed.
+pub const NOPERM: u8 = 77;
