@@ -13,6 +13,7 @@ use crate::base::Tick;
 use crate::base::limits;
 use crate::dns::message;
 use crate::dns::message::Answer;
+use crate::dns::message::End;
 use crate::dns::message::Fault;
 use crate::dns::message::Kind;
 use crate::dns::message::NotAName;
@@ -270,9 +271,6 @@ impl Lookup {
         }
     }
 }
-
-/// One kind's end, as the cache and the machine give it.
-pub type End = Result<Said, Fault>;
 
 /// The addresses of a name out of what was said about its A and AAAA records, IPv6 first.
 ///

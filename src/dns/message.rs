@@ -195,6 +195,9 @@ impl fmt::Display for Fault {
     }
 }
 
+/// How a lookup of one kind of record ended.
+pub type End = Result<Said, Fault>;
+
 /// What a message that came in is to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -479,6 +482,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
     fn statements() {
         let a = |ttl| record("example.com", A, ttl, &[192, 0, 2, 1]);
         let address = Said::Addresses(vec!["192.0.2.1".parse().unwrap()]);

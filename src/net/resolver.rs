@@ -38,15 +38,16 @@ use crate::dns::cache::Cache;
 use crate::dns::hosts;
 use crate::dns::lookup;
 use crate::dns::lookup::Ask;
-use crate::dns::lookup::End;
 use crate::dns::lookup::Heard;
 use crate::dns::lookup::Lookup;
 use crate::dns::lookup::LookupError;
 use crate::dns::lookup::Order;
 use crate::dns::lookup::Over;
 use crate::dns::lookup::Plan;
+use crate::dns::message::End;
 use crate::dns::message::Fault;
 use crate::dns::message::Kind;
+use crate::dns::message::Said;
 use crate::dns::mx::Mx;
 use crate::mail::Domain;
 use crate::net::clock;
@@ -143,37 +144,52 @@ impl Resolver {
     async fn both(&self, host: &Domain) -> Result<(End, End), LookupError> {
         let mut v4 = pin!(self.one(host, Kind::A));
         let mut v6 = pin!(self.one(host, Kind::Aaaa));
-        let first = future::or(async { (Some(v4.as_mut().await), None) }, async {
-            (None, Some(v6.as_mut().await))
-        })
-        .await;
-        let late = |found: &End| match found {
-            Ok(_) => Some(limits::DNS_GRACE),
-            Err(_) => None,
-        };
-        Ok(match first {
-            (Some(v4), _) => {
+        let first = future::or(async { Ok(v4.as_mut().await) }, async {
+            Err(v6.as_mut().await)
+        });
+        match first.await {
+            Ok(v4) => {
                 let v4 = v4?;
-                let v6 = rest(late(&v4), v6).await?;
-                (v4, v6)
+                let v6 = self.rest(&v4, host, Kind::Aaaa, v6).await?;
+                Ok((v4, v6))
             }
-            (_, v6) => {
-                let v6 = v6.unwrap_or(Ok(Err(Fault::Silent)))?;
-                let v4 = rest(late(&v6), v4).await?;
-                (v4, v6)
+            Err(v6) => {
+                let v6 = v6?;
+                let v4 = self.rest(&v6, host, Kind::A, v4).await?;
+                Ok((v4, v6))
             }
+        }
+    }
+
+    /// The other of two lookups. When addresses are there already, silence about the other kind is remembered, so
+    /// that it costs its moment once.
+    async fn rest(
+        &self,
+        one: &End,
+        host: &Domain,
+        kind: Kind,
+        other: impl Future<Output = Result<End, LookupError>>,
+    ) -> Result<End, LookupError> {
+        if !matches!(one, Ok(Said::Addresses(_))) {
+            return other.await;
+        }
+        within(limits::DNS_GRACE, other).await.unwrap_or_else(|_| {
+            let now = clock::tick();
+            self.cache.borrow_mut().keep_silence(host, kind, now);
+            Ok(Err(Fault::Silent))
         })
     }
 
     /// One kind of record: out of the cache, else from the name servers.
     async fn one(&self, name: &Domain, kind: Kind) -> Result<End, LookupError> {
-        if let Some(said) = self.cache.borrow().find(name, kind, clock::tick()) {
-            return Ok(Ok(said.clone()));
+        if let Some(end) = self.cache.borrow().find(name, kind, clock::tick()) {
+            return Ok(end.clone());
         }
         let not_a_name = |_| LookupError::NotAName(name.clone());
         let plan = self.plan();
         let servers = plan.servers.len();
-        let mut lookup = Lookup::new(name.clone(), kind, self.turned(plan)).map_err(not_a_name)?;
+        let base = self.first.get();
+        let mut lookup = Lookup::new(name.clone(), kind, turned(plan, base)).map_err(not_a_name)?;
         loop {
             let id = match random::number() {
                 Ok(number) => u16::try_from(number & 0xFFFF).unwrap_or(0),
@@ -183,8 +199,8 @@ impl Resolver {
                 Order::Ask(ask) => ask,
                 Order::End(Err(fault)) => return Ok(Err(fault)),
                 Order::End(Ok(answer)) => {
-                    let turn = self.first.get().saturating_add(lookup.server());
-                    self.first.set(turn.checked_rem(servers).unwrap_or(0));
+                    let answered = base.saturating_add(lookup.server());
+                    self.first.set(answered.checked_rem(servers).unwrap_or(0));
                     self.cache
                         .borrow_mut()
                         .keep(name, kind, &answer, clock::tick());
@@ -198,17 +214,6 @@ impl Resolver {
                 Err(_) => lookup.on_silence(),
             }
         }
-    }
-
-    /// The plan with the server that answered last in front.
-    fn turned(&self, mut plan: Plan) -> Plan {
-        let turn = self
-            .first
-            .get()
-            .checked_rem(plan.servers.len())
-            .unwrap_or(0);
-        plan.servers.rotate_left(turn);
-        plan
     }
 
     fn plan(&self) -> Plan {
@@ -263,15 +268,11 @@ impl Resolver {
     }
 }
 
-/// The other of two lookups, for a limited time if one is there already.
-async fn rest(
-    wait: Option<Duration>,
-    other: impl Future<Output = Result<End, LookupError>>,
-) -> Result<End, LookupError> {
-    match wait {
-        None => other.await,
-        Some(wait) => within(wait, other).await.unwrap_or(Ok(Err(Fault::Silent))),
-    }
+/// The plan with another of its servers in front.
+fn turned(mut plan: Plan, first: usize) -> Plan {
+    let turn = first.checked_rem(plan.servers.len()).unwrap_or(0);
+    plan.servers.rotate_left(turn);
+    plan
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

@@ -1,0 +1,1 @@
+//! TLS, both roles, over a live socket.
