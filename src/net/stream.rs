@@ -25,6 +25,8 @@ use smol::io::AsyncWrite;
 use smol::net::TcpStream;
 use smol::net::unix::UnixStream;
 
+use crate::base::limits;
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
@@ -154,6 +156,12 @@ impl Stream {
         })
     }
 
+    /// Whether the handshake took up an earlier session; then nobody showed a certificate again.
+    pub fn is_resumed(&self) -> bool {
+        self.state()
+            .is_some_and(|state| state.handshake_kind() == Some(rustls::HandshakeKind::Resumed))
+    }
+
     /// The peer's own certificate, when it showed one.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.state()?.peer_certificates()?.first()
@@ -191,7 +199,7 @@ impl Stream {
             return Err(io::Error::other("TLS inside TLS"));
         };
         let connect = TlsConnector::from(config).connect_with(name, socket, |session| {
-            session.set_buffer_limit(Some(crate::base::limits::TLS_BUFFER));
+            session.set_buffer_limit(Some(limits::TLS_BUFFER));
         });
         Ok(Self::Client(Box::new(connect.await?)))
     }
@@ -202,7 +210,7 @@ impl Stream {
             return Err(io::Error::other("TLS inside TLS"));
         };
         let accept = TlsAcceptor::from(config).accept_with(socket, |session| {
-            session.set_buffer_limit(Some(crate::base::limits::TLS_BUFFER));
+            session.set_buffer_limit(Some(limits::TLS_BUFFER));
         });
         Ok(Self::Server(Box::new(accept.await?)))
     }

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "test helpers; Clippy's own exception covers test functions only"
+    clippy::too_many_lines,
+    reason = "test helpers and tables; Clippy's own exception covers test functions only"
 )]
 
 mod names;
