@@ -96,6 +96,12 @@ pub const DNS_GRACE: Duration = Duration::from_millis(500);
 /// there.
 pub const DNS_SILENCE: Duration = Duration::from_secs(60);
 
+/// Bytes read at once from the kernel's news about the network; longer news are cut, and only their head is read.
+pub const NETLINK_STEP: usize = 4096;
+
+/// Network links that are remembered as being down.
+pub const LINKS: usize = 16;
+
 /// Largest `resolv.conf` that is read.
 pub const RESOLV_CONF: usize = 64 * 1024;
 
