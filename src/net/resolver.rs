@@ -282,8 +282,13 @@ fn stamp(path: &Path) -> Option<Stamp> {
         stat.st_ino,
         stat.st_size,
         stat.st_mtime,
-        stat.st_mtime_nsec,
+        wide(stat.st_mtime_nsec),
     ))
+}
+
+/// Nanoseconds have another width on other processors.
+fn wide(nanos: impl Into<u64>) -> u64 {
+    nanos.into()
 }
 
 /// The plan of a `resolv.conf`; a line that cannot be read is passed over.
@@ -386,4 +391,92 @@ async fn over_tcp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
     stream.read_exact(&mut message).await?;
     lookup.on_message(ask, &message);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Resolver, Settings, system_plan};
+    use crate::base::limits;
+    use std::time::Duration;
+
+    fn servers(plan: &super::Plan) -> String {
+        let list: Vec<String> = plan.servers.iter().map(ToString::to_string).collect();
+        list.join(" ")
+    }
+
+    #[test]
+    fn resolv_conf_as_the_c_library_reads_it() {
+        for (text, want, attempts, timeout) in [
+            ("", "127.0.0.1:53", 2, 5),
+            ("# nothing\nsearch lan\n", "127.0.0.1:53", 2, 5),
+            (
+                "nameserver 192.0.2.1\nnameserver 2001:db8::1\n",
+                "192.0.2.1:53 [2001:db8::1]:53",
+                2,
+                5,
+            ),
+            (
+                "nameserver nonsense\nwhat is this\nnameserver 192.0.2.1",
+                "192.0.2.1:53",
+                2,
+                5,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:1 attempts:3",
+                "192.0.2.1:53",
+                3,
+                1,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:0 attempts:0",
+                "192.0.2.1:53",
+                1,
+                1,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:999 attempts:999",
+                "192.0.2.1:53",
+                5,
+                30,
+            ),
+            ("nameserver fe80::1%7", "[fe80::1%7]:53", 2, 5),
+            ("\u{fc}\nnameserver 192.0.2.1", "192.0.2.1:53", 2, 5),
+        ] {
+            let plan = system_plan(text.as_bytes());
+            assert_eq!(servers(&plan), want, "{text:?}");
+            assert_eq!(plan.attempts, attempts, "{text:?}");
+            assert_eq!(plan.timeout, Duration::from_secs(timeout), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_changed_resolv_conf_is_read_again_and_a_missing_one_is_no_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resolv.conf");
+        let resolver = Resolver::new(Settings {
+            resolv_conf: path.clone(),
+            ..Settings::default()
+        });
+        assert_eq!(servers(&resolver.plan()), "127.0.0.1:53");
+        std::fs::write(&path, "nameserver 192.0.2.1").unwrap();
+        assert_eq!(servers(&resolver.plan()), "192.0.2.1:53");
+        std::fs::write(&path, "nameserver 192.0.2.1\nnameserver 192.0.2.2").unwrap();
+        assert_eq!(servers(&resolver.plan()), "192.0.2.1:53 192.0.2.2:53");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(servers(&resolver.plan()), "127.0.0.1:53");
+    }
+
+    #[test]
+    fn settings_win_over_the_system() {
+        let settings = Settings {
+            servers: (1..=9).map(|n| ([192, 0, 2, n], 5353).into()).collect(),
+            timeout: Some(Duration::from_secs(7)),
+            attempts: Some(0),
+            ..Settings::default()
+        };
+        let plan = Resolver::new(settings).plan();
+        assert_eq!(plan.servers.len(), limits::DNS_SERVERS);
+        assert_eq!(plan.servers[0].port(), 5353);
+        assert_eq!((plan.attempts, plan.timeout), (1, Duration::from_secs(7)));
+    }
 }

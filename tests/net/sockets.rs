@@ -164,6 +164,7 @@ fn a_unix_socket_that_a_dead_service_left_is_taken_over_and_a_live_one_is_not() 
         let mut out = Stream::unix(UnixStream::connect(&path).await.unwrap());
         let (mut into, peer) = server.await;
         assert_eq!(peer, Peer::Local);
+        assert_eq!(into.user().unwrap().uid, rustix::process::getuid().as_raw());
         out.write_all(b"x").await.unwrap();
         let mut room = [0; 1];
         into.read_exact(&mut room).await.unwrap();
