@@ -168,6 +168,16 @@ pub const DNS_KEEP_NO: Duration = Duration::from_secs(300);
 /// AAAA.
 pub const DNS_GRACE: Duration = Duration::from_millis(500);
 
+/// How long a server that was silent about one kind of address is not asked for it again, while the other kind is
+/// there.
+pub const DNS_SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes read at once from the kernel's news about the network; longer news are cut, and only their head is read.
+pub const NETLINK_STEP: usize = 4096;
+
+/// Network links that are remembered as being down.
+pub const LINKS: usize = 16;
+
 /// Largest `resolv.conf` that is read.
 pub const RESOLV_CONF: usize = 64 * 1024;
 
