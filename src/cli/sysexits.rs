@@ -18,3 +18,5 @@ pub const UNAVAILABLE: u8 = 69;
 pub const TEMPFAIL: u8 = 75;
 /// Not allowed.
 pub const NOPERM: u8 = 77;
+/// A fault of ours.
+pub const SOFTWARE: u8 = 70;

@@ -282,7 +282,7 @@ impl Journal {
 
     /// Whether the message waits for the operator.
     pub fn is_held(&self, id: MsgId) -> bool {
-        lock(&self.0.shared.index).is_held(id)
+        lock(&self.0.shared.index).held(id).is_some()
     }
 
     /// Messages that turned out unreadable while the service ran; they are not in the queue any more.

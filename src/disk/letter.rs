@@ -4,7 +4,6 @@
 //! in memory. PICKUP.md says what the lines mean.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;

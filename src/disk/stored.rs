@@ -27,7 +27,7 @@ pub struct StoredMessage {
 }
 
 /// A body in the queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoredBody {
     id: MsgId,
     len: u64,
@@ -36,7 +36,7 @@ pub struct StoredBody {
     worker: Worker,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Place {
     /// The bytes begin at this offset.
     Memory(Vec<u8>, usize),

@@ -25,9 +25,6 @@ use crate::service::show::HEADING;
 use crate::service::show::Shown;
 use crate::service::show::span;
 
-/// The socket's name in the home folder.
-pub const SOCKET: &str = "control.sock";
-
 /// The first line of an answer that did what was asked.
 pub const OK: &str = "ok";
 
@@ -208,9 +205,9 @@ async fn shown(service: &Rc<Service>, id: MsgId, form: impl Fn(&Shown<'_>) -> St
     Ok(form(&Shown {
         id,
         bytes: stored.body.len(),
-        accept: &stored.accept,
-        progress: stored.progress.as_ref(),
-        hold: stored.hold.as_deref(),
+        accept: &stored.stored.accept,
+        progress: stored.stored.progress.as_ref(),
+        hold: stored.stored.hold.as_deref(),
         due,
     }))
 }

@@ -12,7 +12,8 @@ use smol::future;
 
 use crate::base::MsgId;
 use crate::base::Tick;
-use crate::disk::journal::Stored;
+use crate::disk::fault::LoadError;
+use crate::disk::stored::StoredMessage;
 use crate::mail::Outcome;
 use crate::net::random;
 use crate::policy::route::Next;
@@ -30,6 +31,9 @@ use crate::service::log::emit;
 use crate::service::notices;
 use crate::service::relay;
 use crate::service::standing;
+
+/// How long a message waits whose record could not be read for a reason that may pass.
+const UNREADABLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Opens sessions whenever something is due, until the service ends.
 pub async fn dispatch(service: Rc<Service>) {
@@ -79,7 +83,7 @@ pub struct Attempt {
     /// Which.
     pub id: MsgId,
     /// The message.
-    pub stored: Stored,
+    pub message: StoredMessage,
     /// The recipients to try on this way, by place in the envelope; never empty.
     pub recipients: Vec<usize>,
     expires: Tick,
@@ -110,18 +114,24 @@ pub async fn take(service: &Rc<Service>, next: Next) -> Option<Attempt> {
 async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option<Attempt> {
     let id = waiting.id;
     service.active.borrow_mut().enter(id);
-    service.journal.begin(id);
-    let stored = match service.journal.load(id).await {
-        Ok(stored) => stored,
+    let message = match service.journal.load(id).await {
+        Ok(message) => message,
         Err(error) => {
-            if service.journal.contains(id) {
-                notices::damaged(service, id, &error).await;
-            }
             service.active.borrow_mut().leave(id);
+            match &error {
+                LoadError::Gone => {}
+                LoadError::Damaged(_) => notices::damaged(service, id, &error),
+                LoadError::Io(why) => {
+                    emit(&Event::Trouble { what: "queue", why });
+                    let due = service.now().after(UNREADABLE_WAIT);
+                    service.ways.borrow_mut().add(next, Waiting { due, ..waiting });
+                }
+            }
             return None;
         }
     };
     let live = service.live();
+    let stored = &message.stored;
     let envelope = &stored.accept.envelope;
     let (recipients, over, known_age) = {
         let mut active = service.active.borrow_mut();
@@ -146,12 +156,14 @@ async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option<Att
         service.active.borrow_mut().leave(id);
         return None;
     }
+    // Marked only now: reading it back is what every start does as well.
+    service.journal.begin(id);
     // What is left of its life is counted in ticks, so that no calendar matters.
     let left = waiting.expires.since(service.now());
     let age = live.expire().saturating_sub(left).max(known_age);
     Some(Attempt {
         id,
-        stored,
+        message,
         recipients,
         expires: waiting.expires,
         age,
@@ -159,14 +171,19 @@ async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option<Att
 }
 
 /// Gives a message back untried: the session ended before its turn came.
-pub fn give_back(service: &Service, next: Next, attempt: &Attempt) {
+pub fn give_back(service: &Service, next: Next, attempt: Attempt) {
+    let id = attempt.id;
     let waiting = Waiting {
         due: service.now(),
-        id: attempt.id,
+        id,
         expires: attempt.expires,
     };
-    service.journal.ended(attempt.id);
-    service.active.borrow_mut().leave(attempt.id);
+    let recipients = attempt.message.stored.accept.envelope.recipients.len();
+    let mut active = service.active.borrow_mut();
+    let progress = active.progress(id, Progress::new(recipients));
+    // Ends what was begun: that it was not tried is not the message's fault.
+    service.journal.progress(id, progress.clone());
+    active.leave(id);
     service.ways.borrow_mut().add(next, waiting);
 }
 
@@ -174,7 +191,7 @@ pub fn give_back(service: &Service, next: Next, attempt: &Attempt) {
 pub async fn conclude(
     service: &Rc<Service>,
     next: Next,
-    attempt: Attempt,
+    mut attempt: Attempt,
     outcomes: Vec<(usize, Outcome)>,
 ) {
     let live = service.live();
@@ -183,12 +200,12 @@ pub async fn conclude(
         age: attempt.age,
         expire: live.expire(),
     };
-    let attempts = attempt.stored.progress.as_ref().map_or(0, |p| p.attempts);
+    let attempts = attempt.message.stored.progress.as_ref().map_or(0, |p| p.attempts);
     let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
     let wait = live.config.delivery.waits.after(attempts, chance);
     tell(service, &live, next, &attempt, &outcomes, life, wait);
 
-    let envelope = &attempt.stored.accept.envelope;
+    let envelope = &attempt.message.stored.accept.envelope;
     let simple = envelope.recipients.len() == 1 && matches!(outcomes.as_slice(), [(_, Outcome::Done(_))]);
     let follows = {
         let mut active = service.active.borrow_mut();
@@ -201,7 +218,7 @@ pub async fn conclude(
         service.journal.done(id);
         true
     } else {
-        record(service, &attempt, &follows).await
+        record(service, &mut attempt, &follows).await
     };
     if follows.over && written {
         emit(&Event::Completed { id });
@@ -225,7 +242,7 @@ pub async fn conclude(
 
 /// Journals the progress, together with the report that some recipients need. False when a report that is due could
 /// be neither queued nor put into badmail: then those recipients wait again.
-async fn record(service: &Rc<Service>, attempt: &Attempt, follows: &Follows) -> bool {
+async fn record(service: &Rc<Service>, attempt: &mut Attempt, follows: &Follows) -> bool {
     let id = attempt.id;
     let progress = service
         .active
@@ -240,10 +257,7 @@ async fn record(service: &Rc<Service>, attempt: &Attempt, follows: &Follows) -> 
         }
         return true;
     }
-    if notices::report(service, id, &attempt.stored, &progress, &follows.report).await {
-        if follows.over {
-            service.journal.done(id);
-        }
+    if notices::report(service, attempt, &progress, follows).await {
         return true;
     }
     // Neither reported nor in badmail (the disk is full, say): these recipients go back to waiting, so that the
@@ -272,7 +286,7 @@ fn tell(
     let way = live.name(next);
     let mut counts = service.counts.get();
     for (at, outcome) in outcomes {
-        let Some(recipient) = attempt.stored.accept.envelope.recipients.get(*at) else {
+        let Some(recipient) = attempt.message.stored.accept.envelope.recipients.get(*at) else {
             continue;
         };
         let (id, to, way) = (attempt.id, &recipient.address.to_string(), &way);

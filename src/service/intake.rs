@@ -23,6 +23,7 @@ use crate::mail::trace;
 use crate::mail::trace::Origin;
 use crate::mail::trace::Received;
 use crate::net::random;
+use crate::policy::route::Next;
 use crate::queue::Accept;
 use crate::queue::Door;
 use crate::queue::Priority;
@@ -47,7 +48,8 @@ impl NotTaken {
     pub fn status(&self) -> Status {
         match self {
             Self::Hops(_) => Status::new(5, 4, 6),
-            Self::Journal(refused) => refused.status(),
+            Self::Journal(refused) if refused.is_full() => Status::new(4, 3, 1),
+            Self::Journal(_) => Status::new(4, 3, 0),
             Self::Disk(_) => Status::new(4, 3, 0),
         }
     }
@@ -61,6 +63,15 @@ impl fmt::Display for NotTaken {
             Self::Disk(error) => write!(f, "the body cannot be stored: {error}"),
         }
     }
+}
+
+/// A message that is durable and not yet on its ways.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its name.
+    pub id: MsgId,
+    /// Where it goes.
+    pub ways: Vec<Next>,
 }
 
 /// A message on its way in.
@@ -124,21 +135,22 @@ impl Intake {
         self.draft.write(bytes).await
     }
 
-    /// Ends the message and makes it durable. `joined` is written in the same stroke: the progress of the message
+    /// Ends the message and makes it durable; the caller then puts it on its ways with [`Service::schedule`].
+    /// `joined` is written in the same stroke: the progress of the message
     /// that this one reports on.
     pub async fn finish(
         self,
         service: &Rc<Service>,
         envelope: Envelope,
         facts: &Facts,
-        joined: Option<(MsgId, Joined)>,
-    ) -> Result<MsgId, NotTaken> {
+        joined: Option<Joined>,
+    ) -> Result<Taken, NotTaken> {
         let (id, door, origin) = (self.id, show::door(self.door), self.origin.clone());
         let (from, recipients) = (show::path(envelope.sender.as_ref()), envelope.recipients.len());
         let result = self.store(service, envelope, facts, joined).await;
         let mut counts = service.counts.get();
         match &result {
-            Ok(bytes) => {
+            Ok((_, bytes)) => {
                 counts.accepted = counts.accepted.wrapping_add(1);
                 emit(&Event::Accepted {
                     id,
@@ -159,7 +171,7 @@ impl Intake {
             }
         }
         service.counts.set(counts);
-        result.map(|_| id)
+        result.map(|(ways, _)| Taken { id, ways })
     }
 
     async fn store(
@@ -167,8 +179,8 @@ impl Intake {
         service: &Rc<Service>,
         mut envelope: Envelope,
         facts: &Facts,
-        joined: Option<(MsgId, Joined)>,
-    ) -> Result<u64, NotTaken> {
+        joined: Option<Joined>,
+    ) -> Result<(Vec<Next>, u64), NotTaken> {
         let most = service.live().config.limits.hops;
         if facts.hops > most {
             return Err(NotTaken::Hops(most));
@@ -195,7 +207,6 @@ impl Intake {
         let routed = service.routed(&accept.envelope);
         let accepted = service.journal.accept(accept, self.draft, joined).await;
         accepted.map_err(NotTaken::Journal)?;
-        service.schedule(self.id, &routed);
-        Ok(bytes)
+        Ok((routed, bytes))
     }
 }

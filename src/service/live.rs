@@ -16,6 +16,7 @@ use crate::net::tls;
 use crate::net::tls::Pin;
 use crate::net::tls::Trust;
 use crate::policy::route::Next;
+use crate::smtp::server;
 
 /// A configuration at work.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Live {
     pub config: Config,
     /// The ways out, in the order of the configuration.
     pub outs: Vec<Out>,
+    /// How the server machine behaves.
+    pub smtp: Rc<server::settings::Settings>,
 }
 
 /// One way out at work.
@@ -52,6 +55,7 @@ impl Live {
         });
         Rc::new(Self {
             outs: outs.collect(),
+            smtp: Rc::new(smtp(&config)),
             config,
         })
     }
@@ -86,6 +90,30 @@ impl Live {
     /// How long a message is tried.
     pub fn expire(&self) -> Duration {
         self.config.delivery.expire
+    }
+}
+
+/// What the configuration says to the server machine.
+fn smtp(config: &Config) -> server::settings::Settings {
+    use server::settings::Extensions;
+    use server::settings::Settings;
+    use server::settings::Timeouts;
+    let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+    let limits = &config.limits;
+    Settings {
+        default_domain: Some(config.default_domain.clone()),
+        message_size: Some(limits.message_bytes),
+        session_size: limits.session_bytes,
+        recipients: count(limits.recipients),
+        messages: limits.messages_per_connection.map_or(usize::MAX, count),
+        errors: count(limits.errors),
+        extensions: Extensions::default(),
+        timeouts: Timeouts {
+            command: limits.command_timeout,
+            data: limits.data_timeout,
+            session: Some(limits.session_timeout),
+        },
+        ..Settings::new(config.hostname.clone())
     }
 }
 

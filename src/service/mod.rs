@@ -30,6 +30,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use smol::LocalExecutor;
@@ -37,8 +38,10 @@ use smol::LocalExecutor;
 use crate::base::MsgId;
 use crate::base::Tick;
 use crate::config::Config;
+use crate::disk::body::Stored;
+use crate::disk::drop::DropFolder;
 use crate::disk::folders::Folders;
-use crate::disk::journal::Journal;
+use crate::disk::handle::Journal;
 use crate::disk::worker::Worker;
 use crate::mail::Envelope;
 use crate::mail::Recipient;
@@ -122,6 +125,8 @@ pub struct Service {
     pub clients: Rc<Clients>,
     /// What has happened.
     pub counts: Cell<Counts>,
+    /// The drop folder with what is known of its fill; the file worker holds it while it writes.
+    pub drop: RefCell<Arc<Mutex<DropFolder>>>,
     /// Pickup files that we put back: the event of that says nothing about whether they are whole.
     pub returned: RefCell<BTreeSet<OsString>>,
     /// Rung when something may be due.
@@ -190,18 +195,25 @@ impl Service {
 
     /// Puts a queued message on its ways again: after a release, or when the routes have changed.
     pub async fn schedule_loaded(&self, id: MsgId) -> Result<(), String> {
-        let stored = self
+        let message = self
             .journal
             .load(id)
             .await
             .map_err(|error| error.to_string())?;
+        self.schedule_stored(id, &message.stored);
+        Ok(())
+    }
+
+    /// The same, for one that is read already.
+    pub fn schedule_stored(&self, id: MsgId, stored: &Stored) {
         let envelope = &stored.accept.envelope;
         let (age, waiting) = standing(envelope, stored.progress.as_ref());
-        let recipients = waiting.into_iter().filter_map(|at| envelope.recipients.get(at));
+        let recipients = waiting
+            .into_iter()
+            .filter_map(|at| envelope.recipients.get(at));
         let ways = Self::ways_of(&self.live(), recipients);
         self.schedule_on(id, &ways, self.now(), age);
         self.due.ring();
-        Ok(())
     }
 
     /// Tries everything now.
@@ -239,6 +251,8 @@ impl Service {
             emit(&Event::ReloadRefused { why: &why });
             return Err(why);
         }
+        let drop = dropping::folder(&config, &self.folders).map_err(|error| error.to_string())?;
+        *self.drop.borrow_mut() = drop;
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
         self.resolver.forget();

@@ -58,13 +58,13 @@ enum Round {
 }
 
 /// Takes what comes into the folder, until the service ends.
-pub async fn serve(service: Rc<Service>) {
+pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
     if !service.live().config.pickup.enabled {
         return;
     }
     let mut watch = Watch::new(&service.folders.pickup);
     let mut scanner = Scanner::new(&service.folders.pickup);
-    leftovers(&service).await;
+    leftovers(&service, claims).await;
     let mut scan = true;
     while !service.ending.has_begun() {
         let mut round = Round::Done;
@@ -267,12 +267,10 @@ async fn put_back(service: &Service, claims: Vec<Claim>) {
 }
 
 /// The claims that a crash left: those whose message is in the journal go, the others are taken now.
-async fn leftovers(service: &Rc<Service>) {
-    let sorttemp = service.folders.sorttemp.clone();
-    let ids = service.worker.run(move || pickup::leftovers(&sorttemp)).await;
-    for old in ids.unwrap_or_default() {
+async fn leftovers(service: &Rc<Service>, claims: Vec<(MsgId, bool)>) {
+    for (old, accepted) in claims {
         let (sorttemp, rules) = (service.folders.sorttemp.clone(), rules(service));
-        if service.journal.has_seen(old) {
+        if accepted {
             let forgotten = service.worker.run(move || pickup::forget(&sorttemp, old)).await;
             if let Err(error) = forgotten {
                 emit(&Event::Trouble {
@@ -284,9 +282,9 @@ async fn leftovers(service: &Rc<Service>) {
         }
         let new = service.journal.next_id();
         let reopen = move || {
-            let claim = pickup::reopen(&sorttemp, old, new, &rules)?;
-            sync_folder(&sorttemp)?;
-            Ok::<_, Left>(claim)
+            let claim = pickup::reopen(&sorttemp, old, new, &rules).map_err(|why| why.to_string())?;
+            sync_folder(&sorttemp).map_err(|why| why.to_string())?;
+            Ok::<_, String>(claim)
         };
         match service.worker.run(reopen).await {
             Ok(claim) => {
@@ -294,7 +292,7 @@ async fn leftovers(service: &Rc<Service>) {
             }
             Err(why) => emit(&Event::PickupWaits {
                 file: &format!("{old}.claim"),
-                why: &why.to_string(),
+                why: &why,
             }),
         }
     }
@@ -372,14 +370,9 @@ async fn refuse(service: &Rc<Service>, claim: Claim, why: &str, status: &str, wh
         remote: String::new(),
     };
     let badmail = notices::badmail(service);
-    let job = move || match badmail.take(&claim, &verdict) {
-        Ok(_) => claim.finish().err(),
-        Err(error) => {
-            // The claim stays in sorttemp: the next start looks at it again.
-            Some(error)
-        }
-    };
-    if let Some(error) = service.worker.run(job).await {
+    // A claim that cannot be moved stays in sorttemp: the next start looks at it again.
+    let job = move || badmail.take(&claim, &verdict);
+    if let Err(error) = service.worker.run(job).await {
         emit(&Event::Trouble {
             what: "badmail",
             why: &error.to_string(),
@@ -435,14 +428,15 @@ async fn store(service: &Rc<Service>, claim: Claim, given: Given, user: Option<S
         return Round::Done;
     }
     match intake.finish(service, given.envelope, &facts, None).await {
-        Ok(_) => {
-            // A claim that cannot be removed is known by its id at the next start.
+        Ok(taken) => {
+            // The claim goes before the message does: a claim whose message is gone would be taken in again.
             if let Err(error) = service.worker.run(move || claim.finish()).await {
                 emit(&Event::Trouble {
                     what: "sorttemp",
                     why: &error.to_string(),
                 });
             }
+            service.schedule(taken.id, &taken.ways);
             Round::Done
         }
         Err(NotTaken::Hops(most)) => {
