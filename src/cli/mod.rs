@@ -5,6 +5,8 @@ pub mod config;
 pub mod help;
 pub mod init;
 pub mod load;
+pub mod mail;
+pub mod sendmail;
 pub mod sysexits;
 pub mod version;
 

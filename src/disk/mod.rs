@@ -6,4 +6,5 @@ pub mod folders;
 pub mod letter;
 pub mod pickup;
 pub mod secret;
+pub mod submit;
 pub mod watch;

@@ -296,17 +296,19 @@ fn check(folder: &Path, name: &OsStr, rules: &Rules) -> Result<Stat, (Option<Loo
         AtFlags::SYMLINK_NOFOLLOW,
     )
     .map_err(|err| (None, err.into()))?;
-    check_stat(&stat, rules).map_err(|left| (Some(Look::at(&stat)), left))?;
+    check_stat(&stat, name, rules).map_err(|left| (Some(Look::at(&stat)), left))?;
     Ok(stat)
 }
 
-fn check_stat(stat: &Stat, rules: &Rules) -> Result<(), Left> {
+/// The size does not count for what our own `sendmail` said yes to: that is taken and, when it is too large, returned
+/// to its sender (promise G2).
+fn check_stat(stat: &Stat, name: &OsStr, rules: &Rules) -> Result<(), Left> {
     let size = Look::at(stat).size;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         Err(Left::NotAFile)
     } else if stat.st_nlink != 1 {
         Err(Left::SecondName)
-    } else if size > rules.size {
+    } else if size > rules.size && !name.as_bytes().ends_with(OWN_SUFFIX) {
         Err(Left::TooLarge {
             size,
             limit: rules.size,
@@ -349,7 +351,7 @@ fn open(path: PathBuf, name: &OsStr, id: MsgId, rules: &Rules) -> Result<Claim, 
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(&path, flags, Mode::empty())?);
     let stat = rustix::fs::fstat(&file)?;
-    check_stat(&stat, rules)?;
+    check_stat(&stat, name, rules)?;
     Ok(Claim {
         id,
         path,
@@ -388,14 +390,18 @@ pub fn leftovers(sorttemp: &Path) -> io::Result<Vec<MsgId>> {
     Ok(ids)
 }
 
-/// Opens a claim that a crash left, under the id it has or a new one.
+/// Opens a claim that a crash left, under the id it has or a new one. Its size was allowed when it was claimed.
 pub fn reopen(sorttemp: &Path, old: MsgId, new: MsgId, rules: &Rules) -> Result<Claim, Left> {
     let from = sorttemp.join(format!("{old}.claim"));
     let path = sorttemp.join(format!("{new}.claim"));
     if from != path {
         rustix::fs::rename(&from, &path)?;
     }
-    open(path, OsStr::new(&format!("{old}.claim")), new, rules)
+    let rules = Rules {
+        size: u64::MAX,
+        ..*rules
+    };
+    open(path, OsStr::new(&format!("{old}.claim")), new, &rules)
 }
 
 /// Removes a claim by its id, when its message is known to be in the journal.

@@ -149,8 +149,10 @@ pub struct People {
     /// `To`, `Cc` and `Bcc`, or, when any of them stands there, `Resent-To`, `Resent-Cc` and `Resent-Bcc`
     /// (RFC 5322 s3.6.6: who resends means these). Each address once, in order.
     pub recipients: Vec<Address>,
-    /// What could not be read in the fields that counted.
-    pub bad: Vec<BadEntry>,
+    /// The first thing among the recipients that could not be read.
+    pub bad_recipient: Option<BadEntry>,
+    /// The first thing among the senders that could not be read.
+    pub bad_sender: Option<BadEntry>,
     /// There are more recipients than [`limits::RECIPIENTS`].
     pub too_many: bool,
 }
@@ -183,7 +185,7 @@ pub fn people(block: &[u8], default_domain: Option<&Domain>) -> People {
                 people.sender = Some(mailbox);
                 break;
             }
-            Err(bad) => people.bad.push(bad),
+            Err(bad) => people.bad_sender = people.bad_sender.or(Some(bad)),
         }
     }
 
@@ -202,7 +204,7 @@ pub fn people(block: &[u8], default_domain: Option<&Domain>) -> People {
                         }
                     }
                     Ok(None) => {}
-                    Err(bad) => people.bad.push(bad),
+                    Err(bad) => people.bad_recipient = people.bad_recipient.or(Some(bad)),
                 }
             }
         }
