@@ -421,4 +421,52 @@ mod tests {
             let _ = people(format!("To: {long}\r\n").as_bytes(), None);
         }
     }
+
+    #[test]
+    fn what_comes_out_of_noise_is_an_address_or_an_error() {
+        const PIECES: [&str; 18] = [
+            "a@b.c",
+            "<",
+            ">",
+            "\"",
+            "(",
+            ")",
+            ",",
+            ";",
+            ":",
+            "\\",
+            "=?utf-8?q?",
+            "?=",
+            " ",
+            "\r\n ",
+            "@",
+            "\u{fc}",
+            "x",
+            "\0",
+        ];
+        let mut state: u64 = 88_172_645_463_325_252;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        for _ in 0..20_000 {
+            let value: String = (0..next() % 16)
+                .map(|_| PIECES[next() % PIECES.len()])
+                .collect();
+            for mailbox in mailboxes(value.as_bytes(), None).into_iter().flatten() {
+                assert!(
+                    !mailbox.name.contains(|c: char| c.is_control()),
+                    "{value:?}"
+                );
+                if let Some(address) = mailbox.address {
+                    assert!(
+                        !address.to_string().contains(['\r', '\n', '\0']),
+                        "{value:?}"
+                    );
+                }
+            }
+        }
+    }
 }
