@@ -61,7 +61,11 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 /// What comes in from the service's log and from the smart host, in order.
 enum News {
     Log(String),
-    Received { from: String, to: String, bytes: usize },
+    Received {
+        from: String,
+        to: String,
+        bytes: usize,
+    },
 }
 
 /// The service, ended with its home when the demo is over.
@@ -93,7 +97,12 @@ fn show(out: &mut dyn Write) -> Result<(), Failed> {
     wait(&news, out, |line| line.contains("started ").then_some(()))?;
 
     say(out, "\n1. A printer speaks SMTP")?;
-    by_smtp(listener, "printer@lan.example", "owner@example.org", "toner low")?;
+    by_smtp(
+        listener,
+        "printer@lan.example",
+        "owner@example.org",
+        "toner low",
+    )?;
     arrival(&news, out)?;
 
     say(out, "\n2. A program drops a file into pickup/")?;
@@ -110,28 +119,49 @@ fn show(out: &mut dyn Write) -> Result<(), Failed> {
     arrival(&news, out)?;
 
     say(out, "\n4. Mail for a local domain lands in drop/")?;
-    by_smtp(listener, "printer@lan.example", "scans@drop.example", "a scan")?;
+    by_smtp(
+        listener,
+        "printer@lan.example",
+        "scans@drop.example",
+        "a scan",
+    )?;
     completion(&news, out)?;
-    let dropped = fs::read_dir(home.join("drop")).map_err(io("read drop/"))?.count();
+    let dropped = fs::read_dir(home.join("drop"))
+        .map_err(io("read drop/"))?
+        .count();
     expect(dropped == 1, "one file in drop/")?;
 
-    say(out, "\n5. The smart host refuses a recipient: the sender gets a report")?;
+    say(
+        out,
+        "\n5. The smart host refuses a recipient: the sender gets a report",
+    )?;
     by_smtp(listener, "app@lan.example", "nobody@example.org", "lost")?;
     let (_, to) = arrival(&news, out)?;
     expect(to == "app@lan.example", "a report to the sender")?;
 
-    let status = Command::new(&program).arg("status").arg("--home").arg(&home).output();
+    let status = Command::new(&program)
+        .arg("status")
+        .arg("--home")
+        .arg(&home)
+        .output();
     let status = status.map_err(io("run `mailroot status`"))?;
     say(out, "\n`mailroot status` says:")?;
     say(out, &String::from_utf8_lossy(&status.stdout))?;
     expect(status.status.success(), "a status")?;
 
     stop(&mut service.child)?;
-    say(out, "Every message went its way. The home was temporary and is gone.")
+    say(
+        out,
+        "Every message went its way. The home was temporary and is gone.",
+    )
 }
 
 fn expect(fact: bool, what: &str) -> Result<(), Failed> {
-    if fact { Ok(()) } else { Err(format!("there should have been {what}")) }
+    if fact {
+        Ok(())
+    } else {
+        Err(format!("there should have been {what}"))
+    }
 }
 
 fn say(out: &mut dyn Write, text: &str) -> Result<(), Failed> {
@@ -145,7 +175,13 @@ fn start(
     news: mpsc::Sender<News>,
 ) -> Result<Running, Failed> {
     let child = Command::new(program)
-        .args(["run", "--listen", "127.0.0.1:0", "--hostname", "demo.example"])
+        .args([
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--hostname",
+            "demo.example",
+        ])
         .args(["--local", "drop.example", "--home"])
         .arg(home)
         .arg("--smart-host")
@@ -160,7 +196,11 @@ fn start(
         child,
         home: home.to_owned(),
     };
-    let log = running.child.stderr.take().ok_or("the service has no log")?;
+    let log = running
+        .child
+        .stderr
+        .take()
+        .ok_or("the service has no log")?;
     thread::spawn(move || {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
             if news.send(News::Log(line)).is_err() {
@@ -233,7 +273,9 @@ fn by_smtp(to: SocketAddr, sender: &str, recipient: &str, subject: &str) -> Resu
             &format!("MAIL FROM:<{sender}>\r\n"),
             &format!("RCPT TO:<{recipient}>\r\n"),
             "DATA\r\n",
-            &format!("From: {sender}\r\nTo: {recipient}\r\nSubject: {subject}\r\n\r\nhello\r\n.\r\n"),
+            &format!(
+                "From: {sender}\r\nTo: {recipient}\r\nSubject: {subject}\r\n\r\nhello\r\n.\r\n"
+            ),
             "QUIT\r\n",
         ] {
             stream.write_all(command.as_bytes())?;
@@ -274,7 +316,9 @@ fn sendmail(program: &Path, home: &Path, text: &[u8]) -> Result<(), Failed> {
 
 /// SIGTERM and an orderly end.
 fn stop(child: &mut Child) -> Result<(), Failed> {
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)
             .map_err(|error| format!("cannot stop the service: {error}"))?;
@@ -335,7 +379,10 @@ fn receive(mut stream: TcpStream, news: &mpsc::Sender<News>) {
                     .iter()
                     .map(|to| to.address.to_string())
                     .collect();
-                let from = envelope.sender.as_ref().map_or_else(String::new, ToString::to_string);
+                let from = envelope
+                    .sender
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string);
                 // The demo that has ended does not want to know.
                 let _ = news.send(News::Received {
                     from,

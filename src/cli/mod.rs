@@ -7,8 +7,11 @@ mod demo;
 mod help;
 mod init;
 mod load;
+mod mail;
 mod queue;
 mod run;
+mod sendmail;
+mod session;
 mod status;
 mod sysexits;
 mod version;
@@ -17,6 +20,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::cli::sendmail::Mode;
 
 /// Runs the command that the program's name and arguments ask for.
 ///
@@ -41,7 +45,12 @@ pub fn main() -> ExitCode {
 fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
     match command {
         "run" => run::run(args),
-        "sendmail" => sendmail::run(args),
+        "sendmail" => sendmail::run(args, |mode, home| match mode {
+            Mode::Queue => queue::list(home),
+            Mode::Flush => queue::flush(home),
+            Mode::Smtp => session::run(home),
+            Mode::Submit | Mode::Ignore => ExitCode::SUCCESS,
+        }),
         "mailq" => queue::mailq(args),
         "mail" => mail::run(args),
         // Aliases need no compiling here; the name exists because scripts call it.

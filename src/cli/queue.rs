@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::base::MsgId;
@@ -26,6 +27,25 @@ pub fn mailq(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(target) => act(&target, &["list"], out, err),
         Err(stop) => stopped(&stop, err),
     })
+}
+
+/// The list of the queue in `home`: `sendmail -bp`.
+pub fn list(home: &Path) -> ExitCode {
+    of_home(home, &["list"])
+}
+
+/// Tries everything that waits in `home` now: `sendmail -q`.
+pub fn flush(home: &Path) -> ExitCode {
+    of_home(home, &["retry"])
+}
+
+fn of_home(home: &Path, words: &[&str]) -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    let code = match Target::of_home(home) {
+        Ok(target) => act(&target, words, &mut out, &mut err),
+        Err(stop) => stopped(&stop, &mut err),
+    };
+    ExitCode::from(code)
 }
 
 fn queue(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {

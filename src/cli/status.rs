@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,6 +62,19 @@ impl Target {
         })
     }
 
+    /// The service of this home.
+    pub fn of_home(home: &Path) -> Result<Self, Stop> {
+        let mut flags = Flags::default();
+        flags.push("home", &load::text_of(home.to_owned().into())?);
+        let (config, _) = load::load(None, &flags)?;
+        Ok(Self {
+            home: config.home,
+            socket: config.control.socket,
+            json: false,
+            words: Vec::new(),
+        })
+    }
+
     /// Asks the service, and puts its answer out. The exit code; or `None` when no service runs there.
     pub fn ask(&self, request: &[&str], out: &mut dyn Write, err: &mut dyn Write) -> Option<u8> {
         let mut request = request.to_vec();
@@ -73,7 +87,9 @@ impl Target {
         };
         Some(match ask(&self.socket, &request) {
             Ok(Answer::Said(text)) => said(out.write_all(text.as_bytes()), sysexits::OK),
-            Ok(Answer::Refused(why)) => said(writeln!(err, "mailroot: {why}"), sysexits::UNAVAILABLE),
+            Ok(Answer::Refused(why)) => {
+                said(writeln!(err, "mailroot: {why}"), sysexits::UNAVAILABLE)
+            }
             Ok(Answer::NotAllowed) => said(
                 writeln!(
                     err,
@@ -92,7 +108,11 @@ impl Target {
 
     /// Says that no service runs, and what that means for what was asked.
     pub fn not_running(&self, so: &str, err: &mut dyn Write) -> u8 {
-        let _ = writeln!(err, "mailroot: no service runs on {}{so}", self.home.display());
+        let _ = writeln!(
+            err,
+            "mailroot: no service runs on {}{so}",
+            self.home.display()
+        );
         sysexits::UNAVAILABLE
     }
 }

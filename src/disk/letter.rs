@@ -178,11 +178,16 @@ pub fn envelope(claim: &Claim, dots: Dots, default_domain: &Domain) -> Result<Gi
         }
         let people = list::people(&block, Some(default_domain));
         if sender.is_none() {
-            sender = Some(people.sender.ok_or(Malformed::NoSender)?);
+            let bad = people.bad_sender;
+            sender = Some(
+                people
+                    .sender
+                    .ok_or_else(|| bad.map_or(Malformed::NoSender, Malformed::Address))?,
+            );
         }
         if envelope.recipients.is_empty() {
             // A list with one bad address is refused whole: half a delivery is nobody's intent (promise G2).
-            if let Some(bad) = people.bad.into_iter().next() {
+            if let Some(bad) = people.bad_recipient {
                 return Err(Malformed::Address(bad).into());
             }
             if people.too_many {
@@ -628,6 +633,10 @@ mod tests {
             (b"To: a@x.example\n\nx\n", "there is no sender"),
             (b"\n\n\n", "there is no sender"),
             (b"just text", "there is no sender"),
+            (
+                b"From: two words\nTo: b@x.example\n\nx\n",
+                "cannot read the address \"two words\"",
+            ),
             (b"From: a@x.example\n\nx\n", "there is no recipient"),
             (
                 b"From: a@x.example\nTo: undisclosed-recipients:;\n\nx\n",

@@ -84,6 +84,7 @@ pub mod secret;
 pub mod segment;
 pub mod space;
 pub mod stored;
+pub mod submit;
 pub mod tidy;
 pub mod watch;
 pub mod worker;

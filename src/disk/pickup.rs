@@ -225,6 +225,16 @@ impl Scanner {
         self.watched.values().any(|watched| watched.since.is_some())
     }
 
+    /// Offers a name no more until the file changes; for what could not be claimed. Says whether that is news.
+    pub fn set_aside(&mut self, name: &OsStr) -> bool {
+        let path = self.folder.join(name);
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::statat(rustix::fs::CWD, path, flags) {
+            Ok(stat) => self.watch(name, Look::at(&stat), None),
+            Err(_) => false,
+        }
+    }
+
     fn look(&mut self, name: OsString, rules: &Rules, now: Tick, step: &mut Step) {
         let stat = match check(&self.folder, &name, rules) {
             Ok(stat) => stat,
@@ -241,11 +251,18 @@ impl Scanner {
                 return;
             }
         };
+        let look = Look::at(&stat);
+        if let Some(watched) = self.watched.get_mut(&name)
+            && watched.look == look
+            && watched.since.is_none()
+        {
+            watched.round = self.round;
+            return;
+        }
         if name.as_bytes().ends_with(OWN_SUFFIX) {
             step.ready.push(name);
             return;
         }
-        let look = Look::at(&stat);
         let stands_since = match self.watched.get(&name) {
             Some(watched) if watched.look == look => watched.since,
             _ => None,
@@ -296,17 +313,19 @@ fn check(folder: &Path, name: &OsStr, rules: &Rules) -> Result<Stat, (Option<Loo
         AtFlags::SYMLINK_NOFOLLOW,
     )
     .map_err(|err| (None, err.into()))?;
-    check_stat(&stat, rules).map_err(|left| (Some(Look::at(&stat)), left))?;
+    check_stat(&stat, name, rules).map_err(|left| (Some(Look::at(&stat)), left))?;
     Ok(stat)
 }
 
-fn check_stat(stat: &Stat, rules: &Rules) -> Result<(), Left> {
+/// The size does not count for what our own `sendmail` said yes to: that is taken and, when it is too large, returned
+/// to its sender (promise G2).
+fn check_stat(stat: &Stat, name: &OsStr, rules: &Rules) -> Result<(), Left> {
     let size = Look::at(stat).size;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         Err(Left::NotAFile)
     } else if stat.st_nlink != 1 {
         Err(Left::SecondName)
-    } else if size > rules.size {
+    } else if size > rules.size && !name.as_bytes().ends_with(OWN_SUFFIX) {
         Err(Left::TooLarge {
             size,
             limit: rules.size,
@@ -329,8 +348,9 @@ pub struct Claim {
 
 /// Takes a file out of the folder by renaming it to `sorttemp/<id>.claim`.
 ///
-/// What is taken is opened without following links and checked again; when somebody has put something else under
-/// the name in between, that goes back and nothing is claimed.
+/// It is opened first, without following links; when somebody has put something else under the name in between, that
+/// goes back and nothing is claimed. What cannot be claimed is never moved, so no event follows from trying; tell
+/// [`Scanner::set_aside`] about it, and the owner once.
 pub fn claim(
     folder: &Path,
     name: &OsStr,
@@ -338,18 +358,27 @@ pub fn claim(
     id: MsgId,
     rules: &Rules,
 ) -> Result<Claim, Left> {
-    let from = folder.join(name);
     check(folder, name, rules).map_err(|(_, left)| left)?;
-    let path = sorttemp.join(format!("{id}.claim"));
-    rustix::fs::rename(&from, &path)?;
-    open(path.clone(), name, id, rules).inspect_err(|_| put_back(&path, folder, name))
+    let from = folder.join(name);
+    let mut claim = open(from.clone(), name, id, rules)?;
+    claim.path = sorttemp.join(format!("{id}.claim"));
+    rustix::fs::rename(&from, &claim.path)?;
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let moved = rustix::fs::statat(rustix::fs::CWD, &claim.path, flags)?;
+    if Look::at(&moved).inode == claim.look.inode {
+        Ok(claim)
+    } else {
+        put_back(&claim.path, folder, name);
+        Err(Left::Moving)
+    }
 }
 
 fn open(path: PathBuf, name: &OsStr, id: MsgId, rules: &Rules) -> Result<Claim, Left> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags =
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(&path, flags, Mode::empty())?);
     let stat = rustix::fs::fstat(&file)?;
-    check_stat(&stat, rules)?;
+    check_stat(&stat, name, rules)?;
     Ok(Claim {
         id,
         path,
@@ -388,14 +417,18 @@ pub fn leftovers(sorttemp: &Path) -> io::Result<Vec<MsgId>> {
     Ok(ids)
 }
 
-/// Opens a claim that a crash left, under the id it has or a new one.
+/// Opens a claim that a crash left, under the id it has or a new one. Its size was allowed when it was claimed.
 pub fn reopen(sorttemp: &Path, old: MsgId, new: MsgId, rules: &Rules) -> Result<Claim, Left> {
     let from = sorttemp.join(format!("{old}.claim"));
     let path = sorttemp.join(format!("{new}.claim"));
     if from != path {
         rustix::fs::rename(&from, &path)?;
     }
-    open(path, OsStr::new(&format!("{old}.claim")), new, rules)
+    let rules = Rules {
+        size: u64::MAX,
+        ..*rules
+    };
+    open(path, OsStr::new(&format!("{old}.claim")), new, &rules)
 }
 
 /// Removes a claim by its id, when its message is known to be in the journal.
@@ -437,20 +470,22 @@ impl Claim {
         &self.file
     }
 
-    /// Whether nobody has written to it since it was claimed. A program that still had it open has lost nothing if
-    /// it is asked before the message is journaled and the claim is put back when it says no.
+    /// Whether nobody has written to it since it was claimed. To be asked when the message has been read and before
+    /// it is journaled: when a program still had it open and wrote on, wait for [`Rules::settle`],
+    /// [`Claim::refresh`], and read again.
     pub fn stood_still(&self) -> bool {
         rustix::fs::fstat(&self.file).is_ok_and(|stat| Look::at(&stat) == self.look)
+    }
+
+    /// Takes the file as it is now for its state.
+    pub fn refresh(&mut self) -> io::Result<()> {
+        self.look = Look::at(&rustix::fs::fstat(&self.file)?);
+        Ok(())
     }
 
     /// Its message is in the journal: the file goes.
     pub fn finish(self) -> io::Result<()> {
         fs::remove_file(&self.path)
-    }
-
-    /// Puts it back, for a later try.
-    pub fn put_back(self, folder: &Path) {
-        put_back(&self.path, folder, &self.name);
     }
 }
 
@@ -631,16 +666,27 @@ mod tests {
             [MsgId::from_number(9)]
         );
         // Put back it never lands on another file.
-        fs::write(folders.pickup.join("2.claim"), "new").unwrap();
-        again.put_back(&folders.pickup);
-        assert_eq!(
-            fs::read_to_string(folders.pickup.join("2.claim")).unwrap(),
-            "new"
-        );
+        fs::write(folders.pickup.join("b"), "new").unwrap();
+        super::put_back(again.path(), &folders.pickup, "b".as_ref());
+        assert_eq!(fs::read_to_string(folders.pickup.join("b")).unwrap(), "new");
         assert_eq!(
             fs::read_to_string(folders.pickup.join("9.claim")).unwrap(),
             "b"
         );
+    }
+
+    #[test]
+    fn what_was_set_aside_comes_again_when_it_changes() {
+        let (_dir, folders) = folders();
+        let path = folders.pickup.join("f.mailroot");
+        fs::write(&path, "x").unwrap();
+        let mut scanner = Scanner::new(&folders.pickup);
+        assert_eq!(round(&mut scanner, 0).0, ["f.mailroot"]);
+        assert!(scanner.set_aside("f.mailroot".as_ref()));
+        assert!(!scanner.set_aside("f.mailroot".as_ref()));
+        assert!(round(&mut scanner, 100_000).0.is_empty());
+        fs::write(&path, "xy").unwrap();
+        assert_eq!(round(&mut scanner, 100_000).0, ["f.mailroot"]);
     }
 
     #[test]

@@ -213,22 +213,29 @@ impl Walker {
                 rest = behind;
                 continue;
             }
-            match find(rest, b'\n').and_then(|at| rest.split_at_checked(at)) {
-                Some((text, behind)) => {
-                    self.line_without_lf(text.strip_suffix(b"\r").unwrap_or(text), out);
+            // In the header every line end counts by itself, since the body may begin behind any of them.
+            let end = if self.at == At::Body {
+                find(rest, b'\n')
+            } else {
+                rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'))
+            };
+            let Some((text, behind)) = end.and_then(|at| rest.split_at_checked(at)) else {
+                let text = rest.strip_suffix(b"\r").unwrap_or(rest);
+                self.line_without_lf(text, out);
+                if text.len() < rest.len() {
                     self.line_end(out);
-                    rest = behind.get(1..).unwrap_or_default();
+                    self.after_cr = true;
                 }
-                None => {
-                    let text = rest.strip_suffix(b"\r").unwrap_or(rest);
-                    self.line_without_lf(text, out);
-                    if text.len() < rest.len() {
-                        self.line_end(out);
-                        self.after_cr = true;
-                    }
-                    return;
-                }
+                return;
+            };
+            self.line_without_lf(text.strip_suffix(b"\r").unwrap_or(text), out);
+            if self.at == At::Body && !self.plan.repair {
+                // The body began inside this line, which therefore stays as it is.
+                return self.body_as_it_is(behind, out);
             }
+            self.line_end(out);
+            self.after_cr = behind.first() == Some(&b'\r');
+            rest = behind.get(1..).unwrap_or_default();
         }
     }
 
@@ -263,7 +270,8 @@ impl Walker {
         self.plan.from = Some(from);
     }
 
-    /// A piece of a line that holds no LF; a CR inside is a line end of its own.
+    /// A piece of a line that holds no LF; a CR inside is a line end of its own. With one inside it is a piece of a body
+    /// that is mended.
     fn line_without_lf(&mut self, text: &[u8], out: &mut Vec<u8>) {
         if !text.contains(&b'\r') {
             return self.text(text, out);
@@ -272,11 +280,7 @@ impl Walker {
         while let Some(piece) = pieces.next() {
             self.text(piece, out);
             if pieces.peek().is_some() {
-                if self.at == At::Body && !self.plan.repair {
-                    out.push(b'\r');
-                } else {
-                    self.line_end(out);
-                }
+                self.line_end(out);
             }
         }
     }
@@ -751,6 +755,66 @@ mod tests {
             out.clear();
         }
         assert!(walker.facts().header_over);
+    }
+
+    #[test]
+    fn the_block_size_never_matters() {
+        // Pieces that mean something, put together at random (xorshift, so that every run is the same).
+        const PIECES: [&[u8]; 16] = [
+            b"\r",
+            b"\n",
+            b"\r\n",
+            b"\r\n\r\n",
+            b":",
+            b" ",
+            b"\t",
+            b"Bcc: a@b",
+            b"To",
+            b"From x",
+            b"Subject: s",
+            b".",
+            b"\0",
+            b"\xff",
+            b"Received: r",
+            b"word",
+        ];
+        let mut state: u64 = 88_172_645_463_325_252;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        for _ in 0..2_000 {
+            let message: Vec<u8> = (0..next() % 24)
+                .flat_map(|_| PIECES[next() % PIECES.len()].iter().copied())
+                .collect();
+            for plan in [
+                local(),
+                Plan {
+                    capture: true,
+                    ..Plan::default()
+                },
+            ] {
+                let whole = walk(&plan, &message, message.len().max(1));
+                for step in [1, 2, 3, 5] {
+                    let mut parts = walk(&plan, &message, step);
+                    if !plan.repair {
+                        // A bound in this mode, and looser the smaller the blocks.
+                        parts.1.longest_line = whole.1.longest_line;
+                    }
+                    assert_eq!(parts, whole, "{message:?} in steps of {step}");
+                }
+                if plan.repair {
+                    let text = whole.0;
+                    assert!(text.ends_with(b"\r\n"));
+                    let lf = text.iter().filter(|&&b| b == b'\n').count();
+                    let cr = text.iter().filter(|&&b| b == b'\r').count();
+                    let both = text.windows(2).filter(|w| w == b"\r\n").count();
+                    assert!(lf == cr && lf == both, "{message:?}");
+                }
+            }
+        }
     }
 
     #[test]

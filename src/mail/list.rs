@@ -149,8 +149,10 @@ pub struct People {
     /// `To`, `Cc` and `Bcc`, or, when any of them stands there, `Resent-To`, `Resent-Cc` and `Resent-Bcc`
     /// (RFC 5322 s3.6.6: who resends means these). Each address once, in order.
     pub recipients: Vec<Address>,
-    /// What could not be read in the fields that counted.
-    pub bad: Vec<BadEntry>,
+    /// The first thing among the recipients that could not be read.
+    pub bad_recipient: Option<BadEntry>,
+    /// The first thing among the senders that could not be read.
+    pub bad_sender: Option<BadEntry>,
     /// There are more recipients than [`limits::RECIPIENTS`].
     pub too_many: bool,
 }
@@ -183,7 +185,7 @@ pub fn people(block: &[u8], default_domain: Option<&Domain>) -> People {
                 people.sender = Some(mailbox);
                 break;
             }
-            Err(bad) => people.bad.push(bad),
+            Err(bad) => people.bad_sender = people.bad_sender.or(Some(bad)),
         }
     }
 
@@ -202,7 +204,7 @@ pub fn people(block: &[u8], default_domain: Option<&Domain>) -> People {
                         }
                     }
                     Ok(None) => {}
-                    Err(bad) => people.bad.push(bad),
+                    Err(bad) => people.bad_recipient = people.bad_recipient.or(Some(bad)),
                 }
             }
         }
@@ -417,6 +419,54 @@ mod tests {
             let long = text.repeat(70_000 / text.len());
             let _ = mailboxes(long.as_bytes(), None);
             let _ = people(format!("To: {long}\r\n").as_bytes(), None);
+        }
+    }
+
+    #[test]
+    fn what_comes_out_of_noise_is_an_address_or_an_error() {
+        const PIECES: [&str; 18] = [
+            "a@b.c",
+            "<",
+            ">",
+            "\"",
+            "(",
+            ")",
+            ",",
+            ";",
+            ":",
+            "\\",
+            "=?utf-8?q?",
+            "?=",
+            " ",
+            "\r\n ",
+            "@",
+            "\u{fc}",
+            "x",
+            "\0",
+        ];
+        let mut state: u64 = 88_172_645_463_325_252;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        for _ in 0..20_000 {
+            let value: String = (0..next() % 16)
+                .map(|_| PIECES[next() % PIECES.len()])
+                .collect();
+            for mailbox in mailboxes(value.as_bytes(), None).into_iter().flatten() {
+                assert!(
+                    !mailbox.name.contains(|c: char| c.is_control()),
+                    "{value:?}"
+                );
+                if let Some(address) = mailbox.address {
+                    assert!(
+                        !address.to_string().contains(['\r', '\n', '\0']),
+                        "{value:?}"
+                    );
+                }
+            }
         }
     }
 }

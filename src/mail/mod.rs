@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod report;
 pub mod status;
 pub mod trace;
+pub mod words;
 
 pub use address::Address;
 pub use domain::Domain;

@@ -40,7 +40,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Makes the socket. The home is locked, so whatever stands there is left from an earlier run.
 pub fn bind(path: &Path) -> Result<UnixListener, StartError> {
     let fail = |error: std::io::Error| {
-        StartError::Io(format!("cannot make the control socket {}: {error}", path.display()))
+        StartError::Io(format!(
+            "cannot make the control socket {}: {error}",
+            path.display()
+        ))
     };
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
@@ -91,7 +94,10 @@ async fn answer(service: &Rc<Service>, mut stream: UnixStream) -> std::io::Resul
         ["queue", "hold", id] => hold(service, id),
         ["queue", "release", id] => release(service, id).await,
         ["reload"] => service.reload().map(|()| String::from("reloaded\n")),
-        _ => Err(format!("the service does not know the request '{}'", line.trim_end().escape_debug())),
+        _ => Err(format!(
+            "the service does not know the request '{}'",
+            line.trim_end().escape_debug()
+        )),
     };
     let text = match result {
         Ok(text) => format!("{OK}\n{text}"),
@@ -102,11 +108,18 @@ async fn answer(service: &Rc<Service>, mut stream: UnixStream) -> std::io::Resul
 }
 
 fn find(service: &Service, id: &str) -> Result<MsgId, String> {
-    let id: MsgId = id.parse().map_err(|_| format!("'{}' is not a message id; `mailroot queue list` shows them", id.escape_debug()))?;
+    let id: MsgId = id.parse().map_err(|_| {
+        format!(
+            "'{}' is not a message id; `mailroot queue list` shows them",
+            id.escape_debug()
+        )
+    })?;
     if service.journal.contains(id) {
         Ok(id)
     } else {
-        Err(format!("there is no message {id} in the queue; it may have been delivered meanwhile"))
+        Err(format!(
+            "there is no message {id} in the queue; it may have been delivered meanwhile"
+        ))
     }
 }
 
@@ -132,11 +145,20 @@ fn status(service: &Service, json: bool) -> String {
         let name = live.name(next);
         let _ = if json {
             let comma = if ways.is_empty() { "" } else { "," };
-            write!(ways, "{comma}{{\"way\":{},\"state\":\"{word}\",\"waiting\":{waiting},\"why\":{}}}", Json(&name), Json(why))
+            write!(
+                ways,
+                "{comma}{{\"way\":{},\"state\":\"{word}\",\"waiting\":{waiting},\"why\":{}}}",
+                Json(&name),
+                Json(why)
+            )
         } else {
-            let again = wait.map_or_else(String::new, |wait| format!(", next try in {}", span(wait)));
+            let again =
+                wait.map_or_else(String::new, |wait| format!(", next try in {}", span(wait)));
             let colon = if why.is_empty() { "" } else { ": " };
-            writeln!(ways, "way {name}: {word}{again}, {waiting} waiting{colon}{why}")
+            writeln!(
+                ways,
+                "way {name}: {word}{again}, {waiting} waiting{colon}{why}"
+            )
         };
     }
     if json {
@@ -182,7 +204,13 @@ async fn list(service: &Rc<Service>, mut stream: UnixStream, json: bool) -> std:
     let mut first = true;
     while let Some(id) = service.journal.after(after) {
         after = Some(id);
-        let Ok(text) = shown(service, id, |shown| if json { shown.json() } else { shown.line() }).await else {
+        let Ok(text) = shown(
+            service,
+            id,
+            |shown| if json { shown.json() } else { shown.line() },
+        )
+        .await
+        else {
             // Delivered while we were listing.
             continue;
         };
@@ -198,8 +226,16 @@ async fn list(service: &Rc<Service>, mut stream: UnixStream, json: bool) -> std:
     stream.close().await
 }
 
-async fn shown(service: &Rc<Service>, id: MsgId, form: impl Fn(&Shown<'_>) -> String) -> Result<String, String> {
-    let stored = service.journal.load(id).await.map_err(|error| error.to_string())?;
+async fn shown(
+    service: &Rc<Service>,
+    id: MsgId,
+    form: impl Fn(&Shown<'_>) -> String,
+) -> Result<String, String> {
+    let stored = service
+        .journal
+        .load(id)
+        .await
+        .map_err(|error| error.to_string())?;
     let now = service.now();
     let due = service.ways.borrow().due_of(id).map(|due| due.since(now));
     Ok(form(&Shown {
@@ -214,13 +250,18 @@ async fn shown(service: &Rc<Service>, id: MsgId, form: impl Fn(&Shown<'_>) -> St
 
 async fn show(service: &Rc<Service>, id: &str, json: bool) -> Result<String, String> {
     let id = find(service, id)?;
-    shown(service, id, |shown| if json { shown.json() } else { shown.detail() }).await
+    shown(service, id, |shown| {
+        if json { shown.json() } else { shown.detail() }
+    })
+    .await
 }
 
 async fn retry(service: &Rc<Service>, id: &str) -> Result<String, String> {
     let id = find(service, id)?;
     if service.journal.is_held(id) {
-        return Err(format!("{id} is held; `mailroot queue release {id}` lets it go"));
+        return Err(format!(
+            "{id} is held; `mailroot queue release {id}` lets it go"
+        ));
     }
     service.retry_one(id);
     Ok(format!("trying {id} now\n"))
@@ -229,7 +270,9 @@ async fn retry(service: &Rc<Service>, id: &str) -> Result<String, String> {
 fn remove(service: &Rc<Service>, id: &str) -> Result<String, String> {
     let id = find(service, id)?;
     if service.active.borrow().contains(id) {
-        return Err(format!("{id} is being delivered right now; try again in a moment"));
+        return Err(format!(
+            "{id} is being delivered right now; try again in a moment"
+        ));
     }
     service.ways.borrow_mut().remove(id);
     service.journal.done(id);
@@ -243,7 +286,9 @@ fn hold(service: &Rc<Service>, id: &str) -> Result<String, String> {
     service.ways.borrow_mut().remove(id);
     service.journal.hold(id, why);
     emit(&Event::Held { id, why });
-    Ok(format!("{id} is held until `mailroot queue release {id}`\n"))
+    Ok(format!(
+        "{id} is held until `mailroot queue release {id}`\n"
+    ))
 }
 
 async fn release(service: &Rc<Service>, id: &str) -> Result<String, String> {

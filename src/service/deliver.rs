@@ -124,7 +124,10 @@ async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option<Att
                 LoadError::Io(why) => {
                     emit(&Event::Trouble { what: "queue", why });
                     let due = service.now().after(UNREADABLE_WAIT);
-                    service.ways.borrow_mut().add(next, Waiting { due, ..waiting });
+                    service
+                        .ways
+                        .borrow_mut()
+                        .add(next, Waiting { due, ..waiting });
                 }
             }
             return None;
@@ -200,13 +203,19 @@ pub async fn conclude(
         age: attempt.age,
         expire: live.expire(),
     };
-    let attempts = attempt.message.stored.progress.as_ref().map_or(0, |p| p.attempts);
+    let attempts = attempt
+        .message
+        .stored
+        .progress
+        .as_ref()
+        .map_or(0, |p| p.attempts);
     let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
     let wait = live.config.delivery.waits.after(attempts, chance);
     tell(service, &live, next, &attempt, &outcomes, life, wait);
 
     let envelope = &attempt.message.stored.accept.envelope;
-    let simple = envelope.recipients.len() == 1 && matches!(outcomes.as_slice(), [(_, Outcome::Done(_))]);
+    let simple =
+        envelope.recipients.len() == 1 && matches!(outcomes.as_slice(), [(_, Outcome::Done(_))]);
     let follows = {
         let mut active = service.active.borrow_mut();
         let progress = active.progress(id, Progress::new(envelope.recipients.len()));

@@ -141,7 +141,10 @@ mod tests {
             ],
             1,
         );
-        assert_eq!((progress.stage(0), progress.stage(2)), (Stage::Failed, Stage::Waiting));
+        assert_eq!(
+            (progress.stage(0), progress.stage(2)),
+            (Stage::Failed, Stage::Waiting)
+        );
         let want = Follows {
             report: vec![0],
             again: true,
@@ -154,7 +157,10 @@ mod tests {
     #[test]
     fn time_runs_out_for_a_slow_peer_but_not_for_a_wrong_password() {
         let (progress, follows) = after(vec![(0, Outcome::Later(reason()))], 24);
-        assert_eq!((progress.stage(0), follows.report), (Stage::Failed, vec![0]));
+        assert_eq!(
+            (progress.stage(0), follows.report),
+            (Stage::Failed, vec![0])
+        );
         let (progress, follows) = after(vec![(0, Outcome::Hold(reason()))], 240);
         assert_eq!(progress.stage(0), Stage::Waiting);
         assert!(follows.held && follows.again && follows.report.is_empty());

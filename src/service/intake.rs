@@ -146,7 +146,10 @@ impl Intake {
         joined: Option<Joined>,
     ) -> Result<Taken, NotTaken> {
         let (id, door, origin) = (self.id, show::door(self.door), self.origin.clone());
-        let (from, recipients) = (show::path(envelope.sender.as_ref()), envelope.recipients.len());
+        let (from, recipients) = (
+            show::path(envelope.sender.as_ref()),
+            envelope.recipients.len(),
+        );
         let result = self.store(service, envelope, facts, joined).await;
         let mut counts = service.counts.get();
         match &result {

@@ -81,9 +81,10 @@ impl Live {
         match next {
             // One file worker writes them one after the other anyway.
             Next::Drop => 1,
-            Next::Route(at) => self.outs.get(at).map_or(0, |out| {
-                usize::try_from(out.route.connections).unwrap_or(1)
-            }),
+            Next::Route(at) => self
+                .outs
+                .get(at)
+                .map_or(0, |out| usize::try_from(out.route.connections).unwrap_or(1)),
         }
     }
 
@@ -123,7 +124,10 @@ pub fn password(login: &Login) -> Result<Secret, String> {
         PasswordPlace::File(path) => secret::read(path).map_err(|error| error.to_string()),
         PasswordPlace::Variable(name) => {
             let value = std::env::var_os(name).ok_or_else(|| {
-                format!("the environment variable {name} with the password of {} is not set", login.user)
+                format!(
+                    "the environment variable {name} with the password of {} is not set",
+                    login.user
+                )
             })?;
             Secret::parse(value.as_encoded_bytes())
                 .map_err(|error| format!("the environment variable {name}: {error}"))

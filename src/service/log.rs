@@ -70,7 +70,10 @@ fn priority(level: Level) -> u8 {
 /// Makes standard error the log; each line is text, or a JSON object. May be called again to change that.
 pub fn start(level: LevelFilter, json: bool) {
     JSON.store(json, Ordering::Relaxed);
-    PRIORITY.store(std::env::var_os("JOURNAL_STREAM").is_some(), Ordering::Relaxed);
+    PRIORITY.store(
+        std::env::var_os("JOURNAL_STREAM").is_some(),
+        Ordering::Relaxed,
+    );
     log::set_max_level(level);
     // Fails only when it was set before, and then it is ours.
     let _ = log::set_logger(&Stderr);

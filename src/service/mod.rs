@@ -25,8 +25,6 @@ pub mod ways;
 
 use std::cell::Cell;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -127,8 +125,8 @@ pub struct Service {
     pub counts: Cell<Counts>,
     /// The drop folder with what is known of its fill; the file worker holds it while it writes.
     pub drop: RefCell<Arc<Mutex<DropFolder>>>,
-    /// Pickup files that we put back: the event of that says nothing about whether they are whole.
-    pub returned: RefCell<BTreeSet<OsString>>,
+    /// Claimed pickup files that the queue would not take; while there are any no more are claimed.
+    pub parked: Cell<usize>,
     /// Rung when something may be due.
     pub due: Wake,
     /// Rung when a session in or out has ended.
@@ -153,10 +151,7 @@ impl Service {
     }
 
     /// The ways of these recipients, each once.
-    fn ways_of<'a>(
-        live: &Live,
-        recipients: impl Iterator<Item = &'a Recipient>,
-    ) -> Vec<Next> {
+    fn ways_of<'a>(live: &Live, recipients: impl Iterator<Item = &'a Recipient>) -> Vec<Next> {
         let mut ways = Vec::new();
         for recipient in recipients {
             let next = live.next(recipient.address.domain());

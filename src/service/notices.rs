@@ -152,10 +152,7 @@ async fn write(
         Plan::default(),
     );
     let failed = |error: std::io::Error| error.to_string();
-    intake
-        .put(report.head().as_bytes())
-        .await
-        .map_err(failed)?;
+    intake.put(report.head().as_bytes()).await.map_err(failed)?;
     let mut original = report.original();
     let (mut block, mut out, mut offset) = (Vec::new(), Vec::new(), 0);
     while offset < body.len() {
@@ -168,10 +165,7 @@ async fn write(
             break;
         }
     }
-    intake
-        .put(report.tail().as_bytes())
-        .await
-        .map_err(failed)?;
+    intake.put(report.tail().as_bytes()).await.map_err(failed)?;
     let mut envelope: Envelope = report.envelope();
     if let Some(copy) = &live.config.delivery.report_copy_to
         && copy != sender
@@ -235,7 +229,12 @@ async fn to_badmail(
 }
 
 /// Writes a queued message to badmail, and prunes what is over the caps. Blocks.
-fn keep(badmail: &Badmail, id: MsgId, body: &mut StoredBody, verdict: &Verdict) -> std::io::Result<()> {
+fn keep(
+    badmail: &Badmail,
+    id: MsgId,
+    body: &mut StoredBody,
+    verdict: &Verdict,
+) -> std::io::Result<()> {
     let mut draft = badmail.begin(id)?;
     let (mut block, mut offset) = (Vec::new(), 0);
     while offset < body.len() {

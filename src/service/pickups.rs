@@ -47,14 +47,15 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// How long the folder is left alone after the queue refused a file.
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// What one round came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Round {
-    /// Everything that was ready has been dealt with.
-    #[default]
+/// What became of a claimed file.
+#[derive(Debug)]
+enum Took {
+    /// It is in the queue or in badmail.
     Done,
-    /// The queue takes nothing now; the files are back in the folder.
-    Refused,
+    /// A program still writes to it.
+    Moving(Claim),
+    /// The queue or the disk would not, for now.
+    Refused(Claim),
 }
 
 /// Takes what comes into the folder, until the service ends.
@@ -67,15 +68,11 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
     leftovers(&service, claims).await;
     let mut scan = true;
     while !service.ending.has_begun() {
-        let mut round = Round::Done;
         if scan {
-            // Stillness tells whether what was put back is whole; what events there were are old by then.
-            service.returned.borrow_mut().clear();
-            (scanner, round) = scan_all(&service, scanner).await;
+            scanner = scan_all(&service, scanner).await;
         }
-        if round == Round::Refused && rest(&service, PAUSE).await {
-            continue;
-        }
+        // While the queue takes nothing, files stay where their writers see them.
+        while service.parked.get() > 0 && rest(&service, PAUSE).await {}
         let rescan = service.live().config.pickup.rescan;
         let wait = match (watch.is_live(), scanner.is_waiting()) {
             (_, true) | (false, _) => rescan.min(SETTLE),
@@ -93,11 +90,8 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
         match future::or(ended, future::or(heard, alarm)).await {
             None => break,
             Some(Heard::Files(names)) => {
-                let names = ready(&service, names).await;
-                scan = take_all(&service, names).await == Round::Refused;
-                if scan {
-                    rest(&service, PAUSE).await;
-                }
+                let names = ready(&service, names, &mut scanner).await;
+                scan = !take_all(&service, names).await;
             }
             Some(Heard::Rescan) => {
                 scan = true;
@@ -153,25 +147,27 @@ fn rules(service: &Service) -> Rules {
 }
 
 /// Which of the files that an event named can be claimed. The others are left to the scans.
-async fn ready(service: &Service, mut names: Vec<OsString>) -> Vec<OsString> {
-    names.retain(|name| !service.returned.borrow_mut().remove(name));
+async fn ready(service: &Service, names: Vec<OsString>, scanner: &mut Scanner) -> Vec<OsString> {
     let (folder, rules) = (service.folders.pickup.clone(), rules(service));
     let check = move || {
         let mut left = Vec::new();
-        let ready = names.into_iter().filter(|name| {
-            match pickup::is_ready(&folder, name, &rules) {
-                Ok(()) => true,
-                Err(Left::Gone | Left::DotName | Left::Moving) => false,
-                Err(why) => {
-                    left.push((name.clone(), why));
-                    false
-                }
-            }
-        });
+        let ready =
+            names
+                .into_iter()
+                .filter(|name| match pickup::is_ready(&folder, name, &rules) {
+                    Ok(()) => true,
+                    Err(Left::Gone | Left::DotName | Left::Moving) => false,
+                    Err(why) => {
+                        left.push((name.clone(), why));
+                        false
+                    }
+                });
         let ready: Vec<OsString> = ready.collect();
         (ready, left)
     };
-    let (ready, left) = service.worker.run(check).await;
+    let (ready, mut left) = service.worker.run(check).await;
+    // Each is told once.
+    left.retain(|(name, _)| scanner.set_aside(name));
     complain(&left);
     ready
 }
@@ -186,7 +182,7 @@ fn complain(left: &[(OsString, Left)]) {
 }
 
 /// Reads the folder to its end, and takes what stands still.
-async fn scan_all(service: &Rc<Service>, mut scanner: Scanner) -> (Scanner, Round) {
+async fn scan_all(service: &Rc<Service>, mut scanner: Scanner) -> Scanner {
     loop {
         let (rules, now) = (rules(service), service.now());
         let step = move || {
@@ -202,22 +198,22 @@ async fn scan_all(service: &Rc<Service>, mut scanner: Scanner) -> (Scanner, Roun
                     what: "pickup",
                     why: &format!("cannot read the folder: {error}"),
                 });
-                return (scanner, Round::Done);
+                return scanner;
             }
         };
         complain(&step.left);
-        if take_all(service, step.ready).await == Round::Refused {
-            return (scanner, Round::Refused);
-        }
-        if step.over || service.ending.has_begun() {
-            return (scanner, Round::Done);
+        if !take_all(service, step.ready).await || step.over || service.ending.has_begun() {
+            return scanner;
         }
     }
 }
 
-/// Takes these files, some at a time.
-async fn take_all(service: &Rc<Service>, names: Vec<OsString>) -> Round {
+/// Takes these files, some at a time. False when the queue takes no more for now.
+async fn take_all(service: &Rc<Service>, names: Vec<OsString>) -> bool {
     for batch in names.chunks(BATCH) {
+        if service.parked.get() > 0 {
+            return false;
+        }
         let named: Vec<(OsString, MsgId)> = batch
             .iter()
             .map(|name| (name.clone(), service.journal.next_id()))
@@ -239,31 +235,71 @@ async fn take_all(service: &Rc<Service>, names: Vec<OsString>) -> Round {
         let (claims, left, synced) = service.worker.run(claim).await;
         complain(&left);
         if let Err(error) = synced {
+            // Journaled now, they might come back under their old names after a power cut.
             emit(&Event::Trouble {
                 what: "sorttemp",
-                why: &format!("cannot be synced, so no pickup file is taken: {error}"),
+                why: &format!("cannot be synced, so pickup files wait: {error}"),
             });
-            put_back(service, claims).await;
-            return Round::Refused;
+            for claim in claims {
+                park(service, Took::Refused(claim));
+            }
+            return false;
         }
-        if take_claims(service, claims).await == Round::Refused {
-            return Round::Refused;
-        }
+        take_claims(service, claims).await;
     }
-    Round::Done
+    service.parked.get() == 0
 }
 
-/// Puts files back. Each is noted: the event that this makes must not pass for the writer's.
-async fn put_back(service: &Service, claims: Vec<Claim>) {
-    let names = claims.iter().map(|claim| claim.name().to_owned());
-    service.returned.borrow_mut().extend(names);
-    let folder = service.folders.pickup.clone();
-    let job = move || {
-        for claim in claims {
-            claim.put_back(&folder);
+/// Journals claimed files, all at once so that they share a sync.
+async fn take_claims(service: &Rc<Service>, claims: Vec<Claim>) {
+    let tasks: Vec<_> = claims
+        .into_iter()
+        .map(|claim| service.tasks.spawn(take_one(Rc::clone(service), claim)))
+        .collect();
+    for task in tasks {
+        let took = task.await;
+        park(service, took);
+    }
+}
+
+/// Lets a file that could not be taken wait in a task of its own.
+fn park(service: &Rc<Service>, took: Took) {
+    if !matches!(took, Took::Done) {
+        service
+            .tasks
+            .spawn(patient(Rc::clone(service), took))
+            .detach();
+    }
+}
+
+/// Tries a file again until it is taken. When the service ends first, the next start finds the claim.
+async fn patient(service: Rc<Service>, mut took: Took) {
+    loop {
+        let (wait, count, mut claim) = match took {
+            Took::Done => return,
+            Took::Moving(claim) => (SETTLE, 0, claim),
+            Took::Refused(claim) => (PAUSE, 1, claim),
+        };
+        service.parked.set(service.parked.get() + count);
+        let goes_on = rest(&service, wait).await;
+        if goes_on {
+            let refresh = move || {
+                let refreshed = claim.refresh();
+                (claim, refreshed)
+            };
+            let refreshed;
+            (claim, refreshed) = service.worker.run(refresh).await;
+            took = match refreshed {
+                Ok(()) => take_one(Rc::clone(&service), claim).await,
+                Err(_) => Took::Refused(claim),
+            };
+        } else {
+            took = Took::Done;
         }
-    };
-    service.worker.run(job).await;
+        service
+            .parked
+            .set(service.parked.get().saturating_sub(count));
+    }
 }
 
 /// The claims that a crash left: those whose message is in the journal go, the others are taken now.
@@ -271,7 +307,10 @@ async fn leftovers(service: &Rc<Service>, claims: Vec<(MsgId, bool)>) {
     for (old, accepted) in claims {
         let (sorttemp, rules) = (service.folders.sorttemp.clone(), rules(service));
         if accepted {
-            let forgotten = service.worker.run(move || pickup::forget(&sorttemp, old)).await;
+            let forgotten = service
+                .worker
+                .run(move || pickup::forget(&sorttemp, old))
+                .await;
             if let Err(error) = forgotten {
                 emit(&Event::Trouble {
                     what: "sorttemp",
@@ -282,7 +321,8 @@ async fn leftovers(service: &Rc<Service>, claims: Vec<(MsgId, bool)>) {
         }
         let new = service.journal.next_id();
         let reopen = move || {
-            let claim = pickup::reopen(&sorttemp, old, new, &rules).map_err(|why| why.to_string())?;
+            let claim =
+                pickup::reopen(&sorttemp, old, new, &rules).map_err(|why| why.to_string())?;
             sync_folder(&sorttemp).map_err(|why| why.to_string())?;
             Ok::<_, String>(claim)
         };
@@ -298,22 +338,7 @@ async fn leftovers(service: &Rc<Service>, claims: Vec<(MsgId, bool)>) {
     }
 }
 
-/// Journals claimed files, all at once so that they share a sync.
-async fn take_claims(service: &Rc<Service>, claims: Vec<Claim>) -> Round {
-    let tasks: Vec<_> = claims
-        .into_iter()
-        .map(|claim| service.tasks.spawn(take_one(Rc::clone(service), claim)))
-        .collect();
-    let mut round = Round::Done;
-    for task in tasks {
-        if task.await == Round::Refused {
-            round = Round::Refused;
-        }
-    }
-    round
-}
-
-async fn take_one(service: Rc<Service>, claim: Claim) -> Round {
+async fn take_one(service: Rc<Service>, claim: Claim) -> Took {
     let dots = rules(&service).dots;
     let domain = service.live().config.default_domain.clone();
     let read = move || {
@@ -330,12 +355,9 @@ async fn take_one(service: Rc<Service>, claim: Claim) -> Round {
         Ok(given) => store(&service, claim, given, user, who).await,
         Err(letter::Fault::Malformed(why)) => {
             refuse(&service, claim, &why.to_string(), why_status(&why), &who).await;
-            Round::Done
+            Took::Done
         }
-        Err(letter::Fault::Io(error)) => {
-            wait(&service, claim, &error.to_string()).await;
-            Round::Refused
-        }
+        Err(letter::Fault::Io(error)) => refused(claim, &error.to_string()),
     }
 }
 
@@ -347,13 +369,13 @@ const fn why_status(why: &Malformed) -> &'static str {
     }
 }
 
-/// Puts a file back for later.
-async fn wait(service: &Service, claim: Claim, why: &str) {
+/// Says why a file waits.
+fn refused(claim: Claim, why: &str) -> Took {
     emit(&Event::PickupWaits {
         file: &pickup::shown(claim.name()),
         why,
     });
-    put_back(service, vec![claim]).await;
+    Took::Refused(claim)
 }
 
 /// Puts a file that is no message into badmail.
@@ -381,7 +403,13 @@ async fn refuse(service: &Rc<Service>, claim: Claim, why: &str, status: &str, wh
 }
 
 /// Journals one message and removes its file.
-async fn store(service: &Rc<Service>, claim: Claim, given: Given, user: Option<String>, who: String) -> Round {
+async fn store(
+    service: &Rc<Service>,
+    claim: Claim,
+    given: Given,
+    user: Option<String>,
+    who: String,
+) -> Took {
     let origin = Origin::Pickup {
         uid: claim.uid(),
         user: user.as_deref(),
@@ -392,12 +420,12 @@ async fn store(service: &Rc<Service>, claim: Claim, given: Given, user: Option<S
         from: Some(sender_field(&given)),
         ..Plan::default()
     };
-    let (mut intake, plan) = Intake::begin(service, claim.id(), Door::Pickup, who.clone(), origin, plan);
+    let (mut intake, plan) =
+        Intake::begin(service, claim.id(), Door::Pickup, who.clone(), origin, plan);
     let mut letter = match Letter::new(claim, &given, plan) {
         Ok(letter) => letter,
         Err((claim, error)) => {
-            wait(service, claim, &error.to_string()).await;
-            return Round::Refused;
+            return refused(claim, &error.to_string());
         }
     };
     loop {
@@ -416,16 +444,14 @@ async fn store(service: &Rc<Service>, claim: Claim, given: Given, user: Option<S
             Ok(true) => {}
             Ok(false) => break,
             Err(error) => {
-                wait(service, letter.into_claim(), &error.to_string()).await;
-                return Round::Refused;
+                return refused(letter.into_claim(), &error.to_string());
             }
         }
     }
     let facts = letter.walker().facts().clone();
     let claim = letter.into_claim();
     if !claim.stood_still() {
-        wait(service, claim, "it is still being written to").await;
-        return Round::Done;
+        return Took::Moving(claim);
     }
     match intake.finish(service, given.envelope, &facts, None).await {
         Ok(taken) => {
@@ -437,17 +463,14 @@ async fn store(service: &Rc<Service>, claim: Claim, given: Given, user: Option<S
                 });
             }
             service.schedule(taken.id, &taken.ways);
-            Round::Done
+            Took::Done
         }
         Err(NotTaken::Hops(most)) => {
             let why = NotTaken::Hops(most);
             refuse(service, claim, &why.to_string(), "5.4.6", &who).await;
-            Round::Done
+            Took::Done
         }
-        Err(why) => {
-            wait(service, claim, &why.to_string()).await;
-            Round::Refused
-        }
+        Err(why) => refused(claim, &why.to_string()),
     }
 }
 

@@ -85,9 +85,10 @@ async fn client(service: Rc<Service>, stream: Stream, peer: Peer) {
         Server::refused(Rc::clone(&live.smtp), Some(ip), fault, now)
     };
     let server = match &place {
-        _ if !trusted && !live.config.access.connect.contain(ip) => {
-            refused(&Fault::NoAccess, "access.connect does not name this address")
-        }
+        _ if !trusted && !live.config.access.connect.contain(ip) => refused(
+            &Fault::NoAccess,
+            "access.connect does not name this address",
+        ),
         Ok(_) => Server::new(Rc::clone(&live.smtp), Some(ip), false, now),
         Err(full @ Full::Total(_)) => refused(&Fault::TooManyConnections, &full.to_string()),
         Err(full @ Full::Client(_)) => refused(&Fault::TooManyOfPeer, &full.to_string()),

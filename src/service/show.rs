@@ -180,13 +180,23 @@ impl Shown<'_> {
         for (at, recipient) in envelope.recipients.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
             let to = recipient.address.to_string();
-            let _ = write!(out, "{comma}{{\"to\":{},\"stage\":\"{}\"", Json(&to), self.stage(at));
+            let _ = write!(
+                out,
+                "{comma}{{\"to\":{},\"stage\":\"{}\"",
+                Json(&to),
+                self.stage(at)
+            );
             if let Some(reason) = self.progress.and_then(|p| p.reason(at)) {
                 let _ = write!(out, ",\"status\":\"{}\"", reason.status);
                 if let Some(code) = reason.code {
                     let _ = write!(out, ",\"code\":{code}");
                 }
-                let _ = write!(out, ",\"text\":{},\"peer\":{}", Json(&reason.text), Json(&reason.peer));
+                let _ = write!(
+                    out,
+                    ",\"text\":{},\"peer\":{}",
+                    Json(&reason.text),
+                    Json(&reason.peer)
+                );
             }
             out.push('}');
         }
@@ -211,7 +221,13 @@ mod tests {
 
     #[test]
     fn spans() {
-        for (secs, text) in [(0, "0s"), (59, "59s"), (61, "1m1s"), (3700, "1h1m"), (90_000, "1d1h")] {
+        for (secs, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (61, "1m1s"),
+            (3700, "1h1m"),
+            (90_000, "1d1h"),
+        ] {
             assert_eq!(span(Duration::from_secs(secs)), text);
         }
     }
@@ -238,7 +254,11 @@ mod tests {
             peer: String::from("mx.example"),
             ..Reason::ours(Status::new(4, 2, 0), "busy\u{1b}")
         };
-        progress.set(0, Stage::Delivered, Reason::ours(Status::new(2, 0, 0), "ok"));
+        progress.set(
+            0,
+            Stage::Delivered,
+            Reason::ours(Status::new(2, 0, 0), "ok"),
+        );
         progress.set(1, Stage::Waiting, reason);
         let shown = Shown {
             id: MsgId::from_number(1_000_000),
@@ -254,7 +274,14 @@ mod tests {
              mx.example said: 450 4.2.0 busy\\\\x1b\n"
         );
         let detail = shown.detail();
-        assert!(detail.contains("to: b@x.example (delivered): 2.0.0 ok\n"), "{detail}");
-        assert!(shown.json().contains("\"stage\":\"waiting\",\"status\":\"4.2.0\",\"code\":450"));
+        assert!(
+            detail.contains("to: b@x.example (delivered): 2.0.0 ok\n"),
+            "{detail}"
+        );
+        assert!(
+            shown
+                .json()
+                .contains("\"stage\":\"waiting\",\"status\":\"4.2.0\",\"code\":450")
+        );
     }
 }

@@ -11,8 +11,8 @@ use smol::Timer;
 use smol::future;
 
 use crate::config::Config;
-use crate::disk::folders::Folders;
 use crate::disk::fault::OpenError;
+use crate::disk::folders::Folders;
 use crate::disk::handle::Journal;
 use crate::disk::handle::Paths;
 use crate::disk::journal::Options;
@@ -98,11 +98,10 @@ fn open(
         queue: folders.queue.clone(),
         sorttemp: folders.sorttemp.clone(),
     };
-    let opened =
-        Journal::open(&paths, options, worker.clone()).map_err(|error| match error {
-            OpenError::Locked(_) => StartError::Busy(error.to_string()),
-            _ => StartError::Io(format!("{}: {error}", folders.home.display())),
-        })?;
+    let opened = Journal::open(&paths, options, worker.clone()).map_err(|error| match error {
+        OpenError::Locked(_) => StartError::Busy(error.to_string()),
+        _ => StartError::Io(format!("{}: {error}", folders.home.display())),
+    })?;
     clock.raise(opened.recovery.clock);
     let service = Rc::new(Service {
         drop: RefCell::new(dropping::folder(&config, &folders).map_err(io)?),
@@ -118,7 +117,7 @@ fn open(
         active: RefCell::new(Active::default()),
         clients: Rc::new(Clients::default()),
         counts: Cell::default(),
-        returned: RefCell::default(),
+        parked: Cell::default(),
         due: Wake::default(),
         idle: Wake::default(),
         ending: Ending::default(),
@@ -163,12 +162,14 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         _ => StartError::Io(error.to_string()),
     })?;
     let control = control::bind(&live.config.control.socket)?;
-    let mut signals = Signals::new()
-        .map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
+    let mut signals =
+        Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
     resume(&service, &recovery);
 
     for listener in listeners {
-        let address = listener.local_addr().map_or_else(String::new, |a| a.to_string());
+        let address = listener
+            .local_addr()
+            .map_or_else(String::new, |a| a.to_string());
         emit(&Event::Listening { address: &address });
         let task = receive::listen(Rc::clone(&service), listener);
         service.tasks.spawn(task).detach();
@@ -177,9 +178,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     tasks
         .spawn(pickups::serve(Rc::clone(&service), recovery.claims))
         .detach();
-    tasks
-        .spawn(deliver::dispatch(Rc::clone(&service)))
-        .detach();
+    tasks.spawn(deliver::dispatch(Rc::clone(&service))).detach();
     tasks
         .spawn(control::serve(Rc::clone(&service), control))
         .detach();
@@ -217,9 +216,7 @@ async fn end(service: &Rc<Service>, mut signals: Signals) {
     let grace = async {
         Timer::after(GRACE).await;
     };
-    let again = async {
-        while !matches!(signals.next().await, Ok(Signal::Stop) | Err(_)) {}
-    };
+    let again = async { while !matches!(signals.next().await, Ok(Signal::Stop) | Err(_)) {} };
     future::or(quiet, future::or(grace, again)).await;
     if let Some(now) = service.clock.believed() {
         service.journal.clock(now);
