@@ -365,7 +365,7 @@ impl Server {
     /// What to do next. `input` is what was read and not yet taken; what this call takes is cut off its front.
     ///
     /// Call it in a loop, with an input buffer of any size; see the module [`crate::smtp`] for the whole loop.
-    pub fn next_order<'a>(&'a mut self, now: Tick, input: &mut &'a [u8]) -> Order<'a> {
+    pub fn next_order<'a, 'i: 'a>(&'a mut self, now: Tick, input: &mut &'i [u8]) -> Order<'a> {
         self.freshen();
         if mem::take(&mut self.abort) {
             return Order::Abort;
