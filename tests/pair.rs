@@ -342,6 +342,13 @@ fn every_login_works_after_the_handshake() {
     }
 }
 
+/// One more open connection stays under 16 KiB; the rest of that is the driver's block and the socket.
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<Server>() < 6 * 1024, "{}", size_of::<Server>());
+    assert!(size_of::<Client>() < 4 * 1024, "{}", size_of::<Client>());
+}
+
 /// Words that get a session somewhere, so that noise reaches more than the first line.
 const WORDS: &[&str] = &[
     "EHLO x\r\n",
