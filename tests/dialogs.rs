@@ -416,6 +416,7 @@ impl<'a> ServerSide<'a> {
                     self.aborted += 1;
                 }
                 Order::StartTls => {
+                    assert!(input.is_empty(), "what was injected was kept");
                     self.handshake = true;
                     self.wire.input.clear();
                     return;
