@@ -342,6 +342,30 @@ fn every_login_works_after_the_handshake() {
     }
 }
 
+#[test]
+fn a_verdict_is_no_proof() {
+    let (_, mut settings) = settings();
+    settings.auth.scram_sha_256 = true;
+    settings.auth_without_tls = true;
+    let mut server = Server::new(Rc::new(settings), None, false, Tick::from_millis(0));
+    let mut input = &b"EHLO x\r\nAUTH SCRAM-SHA-256 biwsbj11c2VyLHI9ck8=\r\n"[..];
+    let mut said = String::new();
+    loop {
+        use server::Order;
+        match server.next_order(Tick::from_millis(0), &mut input) {
+            Order::Send(bytes) => said.push_str(std::str::from_utf8(bytes).unwrap()),
+            Order::FindVerifier { name } => {
+                assert_eq!(name, "user");
+                server.on_verdict(Ok(()));
+            }
+            Order::Read(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(said.contains("\r\n535 5.7.8 "), "{said}");
+    assert_eq!(server.session().login, None);
+}
+
 /// One more open connection stays under 16 KiB; the rest of that is the driver's block and the socket.
 #[test]
 fn a_session_is_small() {

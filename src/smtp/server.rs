@@ -192,9 +192,11 @@ impl Server {
                     self.state = State::DrainPart(left, fault);
                 }
             },
-            State::Login(login) => match verdict {
-                Ok(()) => self.logged_in(login),
-                Err(fault) => self.refuse(&fault, None),
+            State::Login(login) => match (login.question(), verdict) {
+                (Some(Question::Password(..)), Ok(())) => self.logged_in(login),
+                // With SCRAM nobody but the client's proof can say yes.
+                (_, Ok(())) => self.refuse(&Fault::AuthFailed, None),
+                (_, Err(fault)) => self.refuse(&fault, None),
             },
             State::AskEtrn(domain, _) => match verdict {
                 Ok(()) => self.say_ok((2, 0, 0), format_args!("Queuing for node {domain} started")),
