@@ -41,7 +41,8 @@ pub enum Order<'a> {
     Read(Tick),
     /// Begin the handshake. Answer with [`Client::on_tls`] or [`Client::on_tls_failed`].
     StartTls,
-    /// Give the next message with [`Client::on_message`], or end with [`Client::on_quit`].
+    /// Give the next message with [`Client::on_message`], or end with [`Client::on_quit`]. It may not come when the
+    /// peer has said farewell; then [`Order::Close`] comes, and messages not yet given need another connection.
     Ready,
     /// Write `opening`, then the body through the stuffer, then [`Stuffer::end`], in as few writes as the buffer
     /// allows: the opening with the first block, the end with the last. Answer with [`Client::on_body_sent`],
@@ -244,6 +245,11 @@ impl Client {
                 }
             }
         }
+        if matches!(self.state, State::Ready { .. }) && !input.is_empty() {
+            // Nothing was asked, so it is a farewell, or the peer is out of step.
+            *input = &[];
+            self.state = State::Over;
+        }
         if !self.out.is_empty() && !matches!(self.state, State::Body(_)) {
             self.sent = true;
             return Order::Send(&self.out);
@@ -373,8 +379,16 @@ impl Client {
                     self.say(format_args!(".\r\n"));
                     self.state = State::EmptyDot(transfer);
                 }
+                Next::Astray => {
+                    self.state = State::Talk(transfer);
+                    self.astray();
+                }
                 Next::Over { open } => self.transaction_over(transfer, open),
             },
+            State::Dot(transfer) if class == 3 => {
+                self.state = State::Dot(transfer);
+                self.astray();
+            }
             State::Dot(mut transfer) => {
                 transfer.on_message_reply(&self.reply, &self.settings);
                 self.transaction_over(transfer, false);
@@ -511,6 +525,13 @@ impl Client {
     fn judged(&self, phase: Phase) -> Outcome {
         let settings = &self.settings;
         outcome::judge(settings.role, phase, &self.reply, &settings.peer)
+    }
+
+    /// The peer's replies do not belong to our commands; a yes among them would prove nothing.
+    fn astray(&mut self) {
+        let text = format!("out of step: {} {}", self.reply.code, self.reply.text());
+        let reason = outcome::ours(Status::new(4, 5, 0), &text, &self.settings.peer);
+        self.lose(&Outcome::Later(reason));
     }
 
     fn lose_with(&mut self, what: &str) {

@@ -13,7 +13,6 @@ use crate::base::Tick;
 use crate::mail::address::Address;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::Body;
-use crate::mail::envelope::Envelope;
 use crate::mail::envelope::Recipient;
 use crate::mail::status::Status;
 use crate::smtp::command::Command;
@@ -37,91 +36,11 @@ use crate::smtp::server::transaction::Transaction;
 mod commands;
 mod hello;
 pub mod login;
+pub mod order;
 pub mod settings;
 pub mod transaction;
 
-/// One thing for the driver to do. A question is asked again until it is answered.
-#[derive(Debug)]
-pub enum Order<'a> {
-    /// Write these bytes, in one write. When that fails: [`Server::on_closed`].
-    Send(&'a [u8]),
-    /// All input was taken. Read more, or call [`Server::on_deadline`] at this tick; at the end of the stream
-    /// [`Server::on_closed`].
-    Read(Tick),
-    /// Do nothing until this tick (the tarpit), then go on.
-    Pause(Tick),
-    /// May this sender begin a message? Answer with [`Server::on_verdict`].
-    AskMail {
-        /// Who asks.
-        session: &'a Session,
-        /// With the sender and what MAIL said; no recipients yet.
-        envelope: &'a Envelope,
-    },
-    /// May it send to this recipient? Answer with [`Server::on_verdict`].
-    AskRcpt {
-        /// Who asks.
-        session: &'a Session,
-        /// With the recipients taken so far.
-        envelope: &'a Envelope,
-        /// The one in question.
-        recipient: &'a Recipient,
-    },
-    /// The message begins: open a draft, or say why not. Answer with [`Server::on_verdict`].
-    Begin {
-        /// Who sends, for the trace header.
-        session: &'a Session,
-        /// Complete.
-        envelope: &'a Envelope,
-    },
-    /// Add these bytes to the draft. When that fails: [`Server::on_trouble`]; else there is nothing to answer.
-    Body(&'a [u8]),
-    /// The message is complete: make it durable. Answer with [`Server::on_stored`].
-    Commit {
-        /// As in [`Order::Begin`].
-        envelope: &'a Envelope,
-        /// Bytes of the body, without what the driver added.
-        size: u64,
-    },
-    /// Drop the draft.
-    Abort,
-    /// Everything was written: begin the handshake. Unread input was dropped (RFC 3207 s4.2). Answer with
-    /// [`Server::on_tls`], or [`Server::on_closed`] when it failed.
-    StartTls,
-    /// Is this the password of that user? Answer with [`Server::on_verdict`]; a wrong one is
-    /// [`Fault::AuthFailed`].
-    CheckPassword {
-        /// As given; may be no user at all.
-        name: &'a str,
-        /// As given.
-        password: &'a str,
-    },
-    /// Look up the verifier of that user. Answer with [`Server::on_verifier`].
-    FindVerifier {
-        /// As given; may be no user at all.
-        name: &'a str,
-    },
-    /// Start the queue for a domain (RFC 1985). Answer with [`Server::on_verdict`].
-    Etrn {
-        /// Who asks.
-        session: &'a Session,
-        /// The domain.
-        domain: &'a Domain,
-        /// Its subdomains as well.
-        below: bool,
-    },
-    /// May this client take the mail for these domains, all of its own when there is none (RFC 2645)? Answer with
-    /// [`Server::on_verdict`]; after a yes comes [`Order::TurnAround`].
-    Atrn {
-        /// Who asks.
-        session: &'a Session,
-        /// The domains.
-        domains: &'a [Domain],
-    },
-    /// Everything was written: the connection now belongs to a client machine that waits for a greeting.
-    TurnAround(&'a [Domain]),
-    /// Close the connection. There is no other order after it.
-    Close,
-}
+pub use order::Order;
 
 /// Where a session stands.
 #[derive(Debug)]
@@ -273,9 +192,11 @@ impl Server {
                     self.state = State::DrainPart(left, fault);
                 }
             },
-            State::Login(login) => match verdict {
-                Ok(()) => self.logged_in(login),
-                Err(fault) => self.refuse(&fault, None),
+            State::Login(login) => match (login.question(), verdict) {
+                (Some(Question::Password(..)), Ok(())) => self.logged_in(login),
+                // With SCRAM nobody but the client's proof can say yes.
+                (_, Ok(())) => self.refuse(&Fault::AuthFailed, None),
+                (_, Err(fault)) => self.refuse(&fault, None),
             },
             State::AskEtrn(domain, _) => match verdict {
                 Ok(()) => self.say_ok((2, 0, 0), format_args!("Queuing for node {domain} started")),
@@ -365,7 +286,7 @@ impl Server {
     /// What to do next. `input` is what was read and not yet taken; what this call takes is cut off its front.
     ///
     /// Call it in a loop, with an input buffer of any size; see the module [`crate::smtp`] for the whole loop.
-    pub fn next_order<'a>(&'a mut self, now: Tick, input: &mut &'a [u8]) -> Order<'a> {
+    pub fn next_order<'a, 'i: 'a>(&'a mut self, now: Tick, input: &mut &'i [u8]) -> Order<'a> {
         self.freshen();
         if mem::take(&mut self.abort) {
             return Order::Abort;

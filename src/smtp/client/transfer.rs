@@ -51,6 +51,8 @@ pub enum Next {
     Body,
     /// A dot for a message nobody gets: the peer opened DATA although it took no recipient.
     EmptyDot,
+    /// The reply cannot belong to the command: nothing this peer says can be told apart any more.
+    Astray,
     /// The transaction is over without a message. `open` when the peer still holds it.
     Over {
         /// RSET has to come before the next one.
@@ -184,6 +186,13 @@ impl Transfer {
     /// The reply to the next command.
     pub fn on_reply(&mut self, reply: &Reply, settings: &Settings) -> Next {
         let step = self.to_read;
+        let expected = match step {
+            Step::Data => [3, 4, 5],
+            _ => [2, 4, 5],
+        };
+        if !expected.contains(&reply.class()) {
+            return Next::Astray;
+        }
         self.to_read = self.after(step);
         let judge = |phase| outcome::judge(settings.role, phase, reply, &settings.peer);
         match step {
