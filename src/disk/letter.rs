@@ -753,6 +753,7 @@ mod tests {
         all.append(&mut out);
         assert_eq!(all.iter().filter(|&&b| b == b'\r').count(), 200_003);
         assert!(all.ends_with(b"line 199999\r\n"));
+        let claim = letter.into_claim();
         fs::write(claim.path(), "changed while it was read").unwrap();
         assert!(!claim.stood_still());
     }
