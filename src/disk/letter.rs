@@ -4,7 +4,6 @@
 //! in memory. PICKUP.md says what the lines mean.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -379,21 +378,22 @@ fn header_block(reader: &mut impl Read) -> io::Result<Vec<u8>> {
 /// Gives the message of a claimed file in steps: without its envelope lines, without extra dots, walked by the
 /// plan given (`Bcc` out, line ends mended, missing fields in).
 #[derive(Debug)]
-pub struct Letter<'a> {
-    file: &'a File,
+pub struct Letter {
+    claim: Claim,
     dots: Undot,
     walker: Walker,
     block: Vec<u8>,
     over: bool,
 }
 
-impl<'a> Letter<'a> {
-    /// Starts at the first byte behind the envelope lines.
-    pub fn new(claim: &'a Claim, given: &Given, plan: Plan) -> io::Result<Self> {
-        let mut file = claim.file();
-        file.seek(SeekFrom::Start(given.start))?;
+impl Letter {
+    /// Starts at the first byte behind the envelope lines. An error of the disk gives the claim back with it.
+    pub fn new(claim: Claim, given: &Given, plan: Plan) -> Result<Self, (Claim, io::Error)> {
+        if let Err(error) = claim.file().seek(SeekFrom::Start(given.start)) {
+            return Err((claim, error));
+        }
         Ok(Self {
-            file: claim.file(),
+            claim,
             dots: Undot::new(given.dots),
             walker: Walker::new(plan),
             block: Vec::new(),
@@ -409,7 +409,7 @@ impl<'a> Letter<'a> {
         }
         self.block.resize(limits::BODY_STEP, 0);
         let count = loop {
-            match self.file.read(&mut self.block) {
+            match self.claim.file().read(&mut self.block) {
                 Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 other => break other?,
             }
@@ -427,6 +427,11 @@ impl<'a> Letter<'a> {
     /// What was learnt of the message so far.
     pub const fn walker(&self) -> &Walker {
         &self.walker
+    }
+
+    /// The file it comes from, for asking [`Claim::stood_still`] and for its end.
+    pub fn into_claim(self) -> Claim {
+        self.claim
     }
 }
 
@@ -512,7 +517,7 @@ mod tests {
         claim(&folders.pickup, "f".as_ref(), &folders.sorttemp, id, &RULES).unwrap()
     }
 
-    fn read(claim: &Claim, given: &Given) -> String {
+    fn read(claim: Claim, given: &Given) -> String {
         let plan = Plan {
             repair: true,
             without: &[Field::Bcc, Field::ResentBcc],
@@ -521,7 +526,7 @@ mod tests {
         let mut letter = Letter::new(claim, given, plan).unwrap();
         let mut out = Vec::new();
         while letter.step(&mut out).unwrap() {}
-        assert!(claim.stood_still());
+        assert!(letter.into_claim().stood_still());
         String::from_utf8(out).unwrap()
     }
 
@@ -545,7 +550,7 @@ mod tests {
             .iter()
             .map(|to| to.address.to_string())
             .collect();
-        Ok((sender, list.join(" "), read(&claim, &given)))
+        Ok((sender, list.join(" "), read(claim, &given)))
     }
 
     #[test]
@@ -738,7 +743,7 @@ mod tests {
             repair: true,
             ..Plan::default()
         };
-        let mut letter = Letter::new(&claim, &given, plan).unwrap();
+        let mut letter = Letter::new(claim, &given, plan).unwrap();
         let (mut out, mut all) = (Vec::new(), Vec::new());
         while letter.step(&mut out).unwrap() {
             // LF alone became CRLF, so a step may grow, but never beyond twice.
@@ -748,8 +753,12 @@ mod tests {
         all.append(&mut out);
         assert_eq!(all.iter().filter(|&&b| b == b'\r').count(), 200_003);
         assert!(all.ends_with(b"line 199999\r\n"));
+        let mut claim = letter.into_claim();
+        assert!(claim.stood_still());
         fs::write(claim.path(), "changed while it was read").unwrap();
         assert!(!claim.stood_still());
+        claim.refresh().unwrap();
+        assert!(claim.stood_still());
     }
 
     #[test]

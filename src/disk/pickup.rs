@@ -487,6 +487,12 @@ impl Claim {
     pub fn finish(self) -> io::Result<()> {
         fs::remove_file(&self.path)
     }
+
+    /// Puts it back for a later try, never onto another file. The folder's watch hears of that: the caller has to
+    /// leave this one event aside, or a file that is still written to passes for one that was renamed in whole.
+    pub fn put_back(self, folder: &Path) {
+        put_back(&self.path, folder, &self.name);
+    }
 }
 
 /// A file name for a log line or a reason file.
@@ -667,8 +673,12 @@ mod tests {
         );
         // Put back it never lands on another file.
         fs::write(folders.pickup.join("b"), "new").unwrap();
-        super::put_back(again.path(), &folders.pickup, "b".as_ref());
-        assert_eq!(fs::read_to_string(folders.pickup.join("b")).unwrap(), "new");
+        fs::write(folders.pickup.join("2.claim"), "new").unwrap();
+        again.put_back(&folders.pickup);
+        assert_eq!(
+            fs::read_to_string(folders.pickup.join("2.claim")).unwrap(),
+            "new"
+        );
         assert_eq!(
             fs::read_to_string(folders.pickup.join("9.claim")).unwrap(),
             "b"
