@@ -12,6 +12,13 @@ pub const COMMAND_LINE: usize = 2048;
 /// Longest SASL line, CRLF included (RFC 4954 s4 asks for 12,288).
 pub const AUTH_LINE: usize = 12_288;
 
+/// Rounds of PBKDF2 that a peer may make us compute for SCRAM: below, a stolen verifier is cheap to break (RFC 7677
+/// s4 asks for 4,096); above, a hostile server could keep a small processor busy for minutes.
+pub const SCRAM_ROUNDS: std::ops::RangeInclusive<u32> = 4096..=600_000;
+
+/// Longest user name and longest password taken in an AUTH exchange.
+pub const CREDENTIAL: usize = 1024;
+
 /// Longest reply line taken from a peer, CRLF included. RFC 5321 s4.5.3.1.5 says 512; real servers write more.
 pub const REPLY_LINE: usize = 1024;
 
@@ -20,6 +27,20 @@ pub const REPLY_LINES: usize = 128;
 
 /// What is kept of a reply's text, for reports and logs.
 pub const REPLY_TEXT: usize = 512;
+
+/// What a server holds of replies to pipelined commands until it writes them all at once, and the room one more reply
+/// must find in it: the longest are the answer to EHLO and a refusal that quotes an address.
+pub const REPLIES_OUT: usize = 2048;
+
+/// See [`REPLIES_OUT`].
+pub const REPLY_ROOM: usize = 1024;
+
+/// Longest name a client may give itself in EHLO: a domain (RFC 5321 s4.5.3.1.2).
+pub const HELLO_NAME: usize = DOMAIN;
+
+/// What a client writes of pipelined commands before it reads their replies. Both ends waiting for room in a full
+/// socket would be a deadlock (RFC 2920 s3.1), so this stays far below any socket's buffer.
+pub const COMMANDS_OUT: usize = 4096;
 
 /// Longest local part (RFC 5321 s4.5.3.1.1).
 pub const LOCAL_PART: usize = 64;
@@ -85,6 +106,34 @@ pub const SEGMENT_LEAST: u32 = 4096;
 /// envelope that is larger is refused at RCPT with 452 4.5.3.
 pub const ENVELOPE: usize = 512 * 1024;
 
+/// Size from which a Progress record keeps its states but drops further reason texts: ten thousand recipients with
+/// a sentence each would not fit a segment.
+pub const PROGRESS: usize = 128 * 1024;
+
+/// Memory that all bodies on their way in may take together; what comes on top goes to its file at once.
+pub const DRAFT_MEMORY: usize = 2 * 1024 * 1024;
+
+/// Bytes of records that may wait for a sync to ride on.
+pub const UNSYNCED: usize = 256 * 1024;
+
+/// What reclaiming reads and copies in one go: the longest an accept waits behind it.
+pub const RECLAIM_STEP: usize = 128 * 1024;
+
+/// Segments kept ready beyond those in use: one to go on with, one so that a full disk can still note what left.
+pub const SPARE_SEGMENTS: usize = 2;
+
+/// Segments that may be in use before any live record is copied to free one: below that, space is not worth wear.
+pub const RELAXED_SEGMENTS: usize = 4;
+
+/// Longest text of a Hold or Note record.
+pub const HOLD_TEXT: usize = 1024;
+
+/// Damaged places that are listed one by one after a start; the rest is counted.
+pub const DAMAGE_LISTED: usize = 64;
+
+/// Longest wait between two tries to open a fresh segment after a failed write.
+pub const REOPEN_WAIT: Duration = Duration::from_secs(60);
+
 /// Largest DNS answer over TCP (RFC 1035 s4.2.2: the length is 16 bits).
 pub const DNS_MESSAGE: usize = 65_535;
 
@@ -118,6 +167,16 @@ pub const DNS_KEEP_NO: Duration = Duration::from_secs(300);
 /// How long a name's second kind of address is waited for once the first is there. Some home routers never answer
 /// AAAA.
 pub const DNS_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a server that was silent about one kind of address is not asked for it again, while the other kind is
+/// there.
+pub const DNS_SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes read at once from the kernel's news about the network; longer news are cut, and only their head is read.
+pub const NETLINK_STEP: usize = 4096;
+
+/// Network links that are remembered as being down.
+pub const LINKS: usize = 16;
 
 /// Largest `resolv.conf` that is read.
 pub const RESOLV_CONF: usize = 64 * 1024;
@@ -158,5 +217,7 @@ pub const WORKER_STACK: usize = 256 * 1024;
 pub const POISON_BEGINS: u8 = 3;
 
 const _: () = assert!(COMMAND_LINE >= 512 && AUTH_LINE >= 12_288);
+const _: () = assert!(REPLIES_OUT >= 2 * REPLY_ROOM);
 const _: () = assert!(RECIPIENTS >= 100 && RECIPIENTS < 65_536);
-const _: () = assert!(INLINE_BODY + ENVELOPE + 4096 < SEGMENT as usize);
+const _: () =
+    assert!(INLINE_BODY + ENVELOPE + PROGRESS + RECIPIENTS * 14 + 8192 < SEGMENT as usize);

@@ -20,10 +20,9 @@ pub enum Answer {
     NotAllowed,
 }
 
-/// Sends one request and reads the whole answer.
-pub fn ask(home: &Path, words: &[&str]) -> io::Result<Answer> {
-    let socket = home.join(control::SOCKET);
-    let mut stream = match UnixStream::connect(&socket) {
+/// Sends one request to the socket and reads the whole answer.
+pub fn ask(socket: &Path, words: &[&str]) -> io::Result<Answer> {
+    let mut stream = match UnixStream::connect(socket) {
         Ok(stream) => stream,
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {

@@ -14,9 +14,13 @@ pub const NOUSER: u8 = 67;
 pub const CANTCREAT: u8 = 73;
 /// Reading or writing failed.
 pub const IOERR: u8 = 74;
-/// It may work later.
-pub const TEMPFAIL: u8 = 75;
-/// We may not.
-pub const NOPERM: u8 = 77;
 /// The configuration is wrong.
 pub const CONFIG: u8 = 78;
+/// The service does not run, or would not.
+pub const UNAVAILABLE: u8 = 69;
+/// It may work later.
+pub const TEMPFAIL: u8 = 75;
+/// Not allowed.
+pub const NOPERM: u8 = 77;
+/// A fault of ours.
+pub const SOFTWARE: u8 = 70;

@@ -19,8 +19,7 @@ This file is one mail server. It is TOML: text in quotes, lists in brackets. Eac
 explanation; one that begins with # has its default, and taking the # away changes nothing until the value is \
 changed. Waits are written 90s, 15m, 4h or 2d; sizes 10MB (powers of 1000) or 64KiB (powers of 1024).";
 
-const CHECK: &str =
-    "`mailroot check FILE` finds every mistake; `mailroot reload` puts changes to work.";
+const CHECK: &str = "`mailroot check FILE` finds every mistake; SIGHUP makes the running service read the file again.";
 
 /// The sample: every setting with its explanation, those that were given as given, all others as comments.
 pub struct Sample<'a>(pub &'a Settings);

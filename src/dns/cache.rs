@@ -1,13 +1,15 @@
 //! What name servers said lately, yes and no, in fixed room.
 //!
-//! Faults are never kept: they say nothing about the name. Answers are kept for their TTL, within the bounds of
-//! [`limits`](crate::base::limits).
+//! Answers are kept for their TTL, within the bounds of [`limits`](crate::base::limits). Of the faults only silence
+//! about one kind of record is ever kept, as a fault, so that it never turns into a "no".
 
 use std::time::Duration;
 
 use crate::base::Tick;
 use crate::base::limits;
 use crate::dns::message::Answer;
+use crate::dns::message::End;
+use crate::dns::message::Fault;
 use crate::dns::message::Kind;
 use crate::dns::message::Said;
 use crate::mail::Domain;
@@ -23,7 +25,7 @@ struct Slot {
     name: Domain,
     kind: Kind,
     until: Tick,
-    said: Said,
+    end: End,
 }
 
 impl Cache {
@@ -33,12 +35,12 @@ impl Cache {
     }
 
     /// What was said about the name, if that is still good.
-    pub fn find(&self, name: &Domain, kind: Kind, now: Tick) -> Option<&Said> {
+    pub fn find(&self, name: &Domain, kind: Kind, now: Tick) -> Option<&End> {
         self.slots
             .iter()
             .find(|slot| slot.kind == kind && slot.name == *name)
             .filter(|slot| slot.until > now)
-            .map(|slot| &slot.said)
+            .map(|slot| &slot.end)
     }
 
     /// Keeps an answer. When there is no room, the one that would end first makes way.
@@ -49,13 +51,27 @@ impl Cache {
             Said::Alias { .. } => return,
         };
         let ttl = Duration::from_secs(u64::from(answer.ttl));
-        let slot = Slot {
+        self.put(Slot {
             name: name.clone(),
             kind,
             until: now.after(ttl.clamp(limits::DNS_KEEP_LEAST, most)),
-            said: answer.said.clone(),
-        };
-        let same = |old: &Slot| old.kind == kind && old.name == *name;
+            end: Ok(answer.said.clone()),
+        });
+    }
+
+    /// Keeps for [`limits::DNS_SILENCE`] that no server says anything about one kind of record, while there is
+    /// another kind.
+    pub fn keep_silence(&mut self, name: &Domain, kind: Kind, now: Tick) {
+        self.put(Slot {
+            name: name.clone(),
+            kind,
+            until: now.after(limits::DNS_SILENCE),
+            end: Err(Fault::Silent),
+        });
+    }
+
+    fn put(&mut self, slot: Slot) {
+        let same = |old: &Slot| old.kind == slot.kind && old.name == slot.name;
         let place = match self.slots.iter().position(same) {
             Some(place) => place,
             None if self.slots.len() < limits::DNS_CACHE => {
@@ -121,7 +137,7 @@ mod tests {
             let last = start.after(lives - Duration::from_millis(1));
             assert_eq!(
                 cache.find(&name("A.example"), Kind::A, last),
-                Some(&answer.said)
+                Some(&Ok(answer.said.clone()))
             );
             assert_eq!(
                 cache.find(&name("a.example"), Kind::A, start.after(lives)),

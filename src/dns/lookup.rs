@@ -13,6 +13,7 @@ use crate::base::Tick;
 use crate::base::limits;
 use crate::dns::message;
 use crate::dns::message::Answer;
+use crate::dns::message::End;
 use crate::dns::message::Fault;
 use crate::dns::message::Kind;
 use crate::dns::message::NotAName;
@@ -271,9 +272,6 @@ impl Lookup {
     }
 }
 
-/// One kind's end, as the cache and the machine give it.
-pub type End = Result<Said, Fault>;
-
 /// The addresses of a name out of what was said about its A and AAAA records, IPv6 first.
 ///
 /// One kind is enough. A "no" stands only when both are known: if one failed, nobody could tell.
@@ -311,5 +309,264 @@ pub fn exchangers(name: &Domain, mx: End) -> Result<Vec<Mx>, LookupError> {
             host: name.clone(),
         }]),
         Err(fault) => Err(LookupError::Failed(name.clone(), fault)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ask, Heard, Lookup, LookupError, Order, Over, Plan, addresses, exchangers};
+    use crate::base::{Tick, limits};
+    use crate::dns::message::{Fault, Kind, Said};
+    use crate::mail::Domain;
+    use std::net::{IpAddr, SocketAddr};
+    use std::time::Duration;
+
+    fn name(text: &str) -> Domain {
+        Domain::parse(text).unwrap()
+    }
+
+    fn server(n: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, n], 53))
+    }
+
+    fn lookup(servers: u8, attempts: u8) -> Lookup {
+        let plan = Plan {
+            servers: (1..=servers).map(server).collect(),
+            attempts,
+            timeout: Duration::from_secs(5),
+        };
+        Lookup::new(name("example.com"), Kind::A, plan).unwrap()
+    }
+
+    fn ask(lookup: &mut Lookup) -> Ask {
+        match lookup.next(Tick::from_millis(1000), 0x1234) {
+            Order::Ask(ask) => ask,
+            Order::End(end) => panic!("ended: {end:?}"),
+        }
+    }
+
+    fn end(lookup: &mut Lookup) -> Result<Said, Fault> {
+        match lookup.next(Tick::from_millis(1000), 0x1234) {
+            Order::Ask(ask) => panic!("asks {} still", ask.server),
+            Order::End(end) => end.map(|answer| answer.said),
+        }
+    }
+
+    /// An answer to the question with these flags, code and records.
+    fn reply(ask: &Ask, high: u8, code: u8, records: &[u8], count: u8) -> Vec<u8> {
+        let query = ask.query.bytes();
+        let edns = query[11] == 1;
+        let question = &query[12..query.len() - if edns { 11 } else { 0 }];
+        let header = [
+            query[0],
+            query[1],
+            0x81 | high,
+            0x80 | code,
+            0,
+            1,
+            0,
+            count,
+            0,
+            0,
+            0,
+            0,
+        ];
+        [&header, question, records].concat()
+    }
+
+    const ADDRESS: &[u8] = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x07";
+
+    #[test]
+    fn silent_servers_are_asked_in_order_and_again() {
+        let mut lookup = lookup(2, 2);
+        for n in [1, 2, 1, 2] {
+            let ask = ask(&mut lookup);
+            assert_eq!((ask.server, ask.over), (server(n), Over::Udp));
+            assert_eq!(ask.until, Tick::from_millis(6000));
+            lookup.on_silence();
+        }
+        assert_eq!(end(&mut lookup), Err(Fault::Silent));
+    }
+
+    #[test]
+    fn a_server_that_has_spoken_is_not_asked_again() {
+        let mut lookup = lookup(3, 3);
+        let first = ask(&mut lookup);
+        assert_eq!(
+            lookup.on_message(&first, &reply(&first, 0, 5, &[], 0)),
+            Heard::Taken
+        );
+        assert_eq!(ask(&mut lookup).server, server(2));
+        lookup.on_unreachable(Fault::NotListening);
+        for _ in 0..3 {
+            assert_eq!(ask(&mut lookup).server, server(3));
+            lookup.on_silence();
+        }
+        assert_eq!(
+            end(&mut lookup),
+            Err(Fault::Refused),
+            "what tells most is reported"
+        );
+    }
+
+    #[test]
+    fn all_out_of_reach_ends_at_once() {
+        let mut lookup = lookup(2, 5);
+        for _ in 0..2 {
+            ask(&mut lookup);
+            lookup.on_unreachable(Fault::NoNetwork);
+        }
+        assert_eq!(end(&mut lookup), Err(Fault::NoNetwork));
+        assert_eq!(end(&mut super::tests::lookup(0, 2)), Err(Fault::NoServer));
+    }
+
+    #[test]
+    fn a_stray_is_waited_past_and_the_answer_taken() {
+        let mut lookup = lookup(2, 1);
+        let question = ask(&mut lookup);
+        let mut stray = reply(&question, 0, 0, ADDRESS, 1);
+        stray[0] ^= 1;
+        assert_eq!(lookup.on_message(&question, &stray), Heard::Ignored);
+        let good = reply(&question, 0, 0, ADDRESS, 1);
+        assert_eq!(lookup.on_message(&question, &good), Heard::Taken);
+        let want = Said::Addresses(vec!["192.0.2.7".parse().unwrap()]);
+        assert_eq!(end(&mut lookup), Ok(want));
+        assert_eq!(lookup.server(), 0);
+    }
+
+    #[test]
+    fn truncation_goes_to_tcp_and_a_lie_there_to_the_next_server() {
+        let mut lookup = lookup(2, 1);
+        let first = ask(&mut lookup);
+        lookup.on_message(&first, &reply(&first, 2, 0, &[], 0));
+        let second = ask(&mut lookup);
+        assert_eq!((second.server, second.over), (server(1), Over::Tcp));
+        lookup.on_message(&second, &reply(&second, 2, 0, &[], 0));
+        let third = ask(&mut lookup);
+        assert_eq!((third.server, third.over), (server(2), Over::Udp));
+        lookup.on_message(&third, &reply(&third, 2, 0, &[], 0));
+        let fourth = ask(&mut lookup);
+        assert_eq!(
+            lookup.on_message(&fourth, b"what?"),
+            Heard::Taken,
+            "nobody else talks on this connection"
+        );
+        assert_eq!(end(&mut lookup), Err(Fault::Malformed));
+    }
+
+    #[test]
+    fn a_server_that_dislikes_edns_is_asked_without() {
+        let mut lookup = lookup(1, 1);
+        let first = ask(&mut lookup);
+        lookup.on_message(&first, &reply(&first, 0, 1, &[], 0));
+        let second = ask(&mut lookup);
+        assert_eq!(second.server, server(1));
+        assert!(second.query.bytes().len() < first.query.bytes().len());
+        lookup.on_message(&second, &reply(&second, 0, 1, &[], 0));
+        assert_eq!(end(&mut lookup), Err(Fault::Unwilling));
+    }
+
+    #[test]
+    fn aliases_over_several_answers_end() {
+        let mut lookup = lookup(1, 1);
+        // An alias to itself: the server leaves it to us each time.
+        let mut asked = 0;
+        let got = loop {
+            match lookup.next(Tick::from_millis(0), 7) {
+                Order::End(end) => break end,
+                Order::Ask(ask) => {
+                    asked += 1;
+                    let target = [b"\x04next".as_slice(), b"\xc0\x0c"].concat();
+                    let alias = [
+                        b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x07",
+                        target.as_slice(),
+                    ]
+                    .concat();
+                    lookup.on_message(&ask, &reply(&ask, 0, 0, &alias, 1));
+                }
+            }
+        };
+        assert_eq!(got.map(|answer| answer.said), Err(Fault::Aliases));
+        assert_eq!(asked, limits::DNS_ALIASES + 1);
+    }
+
+    #[test]
+    fn addresses_of_both_kinds() {
+        let ip = |text: &str| -> IpAddr { text.parse().unwrap() };
+        let v4 = || Ok(Said::Addresses(vec![ip("192.0.2.1")]));
+        let v6 = || Ok(Said::Addresses(vec![ip("2001:db8::1")]));
+        let host = name("a.example");
+        for (a, aaaa, want) in [
+            (v4(), v6(), Ok(vec![ip("2001:db8::1"), ip("192.0.2.1")])),
+            (v4(), Ok(Said::NoData), Ok(vec![ip("192.0.2.1")])),
+            (v4(), Err(Fault::Silent), Ok(vec![ip("192.0.2.1")])),
+            (Err(Fault::Refused), v6(), Ok(vec![ip("2001:db8::1")])),
+            (
+                Ok(Said::NoData),
+                Ok(Said::NoData),
+                Err(LookupError::NoData(host.clone())),
+            ),
+            (
+                Ok(Said::NoSuchName),
+                Ok(Said::NoSuchName),
+                Err(LookupError::NoSuchName(host.clone())),
+            ),
+            (
+                Ok(Said::NoSuchName),
+                Err(Fault::Silent),
+                Err(LookupError::Failed(host.clone(), Fault::Silent)),
+            ),
+            (
+                Err(Fault::Silent),
+                Err(Fault::Refused),
+                Err(LookupError::Failed(host.clone(), Fault::Refused)),
+            ),
+        ] {
+            let got = addresses(&host, a, aaaa);
+            assert_eq!(got, want);
+            if let Err(error) = got {
+                let passes = matches!(error, LookupError::Failed(..));
+                assert_eq!(error.is_permanent(), !passes, "{error}");
+            }
+        }
+        let crowd = |n: u8| {
+            Ok(Said::Addresses(
+                (0..n).map(|n| IpAddr::from([10, 0, 0, n])).collect(),
+            ))
+        };
+        let crowd6 = |n: u16| {
+            Ok(Said::Addresses(
+                (0..n)
+                    .map(|n| IpAddr::from([0, 0, 0, 0, 0, 0, 1, n]))
+                    .collect(),
+            ))
+        };
+        for (four, six, want) in [
+            (16, 16, (8, 8)),
+            (2, 16, (2, 14)),
+            (16, 2, (14, 2)),
+            (3, 4, (3, 4)),
+        ] {
+            let list = addresses(&host, crowd(four), crowd6(six)).unwrap();
+            let v4 = list.iter().filter(|ip| ip.is_ipv4()).count();
+            assert_eq!((v4, list.len() - v4), want);
+        }
+    }
+
+    #[test]
+    fn a_domain_without_exchangers_is_its_own() {
+        let domain = name("example.com");
+        let own = exchangers(&domain, Ok(Said::NoData)).unwrap();
+        assert_eq!((own.len(), own[0].host.as_str()), (1, "example.com"));
+        assert_eq!(
+            exchangers(&domain, Ok(Said::NullMx)),
+            Err(LookupError::NullMx(domain.clone()))
+        );
+        let passing = exchangers(&domain, Err(Fault::ServerFailure)).unwrap_err();
+        assert!(!passing.is_permanent());
+        assert_eq!(
+            passing.to_string(),
+            "cannot look up example.com: the name server could not find out (SERVFAIL)"
+        );
     }
 }

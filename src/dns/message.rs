@@ -195,6 +195,9 @@ impl fmt::Display for Fault {
     }
 }
 
+/// How a lookup of one kind of record ended.
+pub type End = Result<Said, Fault>;
+
 /// What a message that came in is to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -368,4 +371,446 @@ fn domain(name: &Name<'_>) -> Option<Domain> {
     Domain::parse(&text)
         .ok()
         .filter(|domain| domain.ip().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answer, Fault, Kind, NotAName, Query, Reading, Said, read};
+    use crate::base::limits;
+    use crate::dns::mx::Mx;
+    use crate::mail::Domain;
+
+    fn name(text: &str) -> Domain {
+        Domain::parse(text).unwrap()
+    }
+
+    fn query(kind: Kind) -> Query {
+        Query::new(0x1234, &name("example.com"), kind, true).unwrap()
+    }
+
+    fn wire(text: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for label in text.split('.').filter(|label| !label.is_empty()) {
+            bytes.push(u8::try_from(label.len()).unwrap());
+            bytes.extend_from_slice(label.as_bytes());
+        }
+        bytes.push(0);
+        bytes
+    }
+
+    fn record(owner: &str, kind: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = wire(owner);
+        bytes.extend_from_slice(&kind.to_be_bytes());
+        bytes.extend_from_slice(&1_u16.to_be_bytes());
+        bytes.extend_from_slice(&ttl.to_be_bytes());
+        bytes.extend_from_slice(&u16::try_from(data.len()).unwrap().to_be_bytes());
+        bytes.extend_from_slice(data);
+        bytes
+    }
+
+    fn mx(preference: u16, host: &str) -> Vec<u8> {
+        [preference.to_be_bytes().to_vec(), wire(host)].concat()
+    }
+
+    fn soa(minimum: u32) -> Vec<u8> {
+        let numbers = [1, 2, 3, 4, minimum].map(u32::to_be_bytes);
+        [
+            wire("ns.example.com"),
+            wire("root.example.com"),
+            numbers.concat(),
+        ]
+        .concat()
+    }
+
+    const A: u16 = 1;
+    const CNAME: u16 = 5;
+    const SOA: u16 = 6;
+    const MX: u16 = 15;
+    const TLSA: u16 = 52;
+
+    /// An answer to [`query`] with this code.
+    fn reply(query: &Query, code: u8, answers: &[Vec<u8>], authorities: &[Vec<u8>]) -> Vec<u8> {
+        let count = |list: &[Vec<u8>]| u16::try_from(list.len()).unwrap().to_be_bytes();
+        let mut bytes = vec![0x12, 0x34, 0x81, 0x80 | code, 0, 1];
+        bytes.extend_from_slice(&count(answers));
+        bytes.extend_from_slice(&count(authorities));
+        bytes.extend_from_slice(&[0, 0]);
+        bytes.extend_from_slice(query.question());
+        bytes.extend(answers.concat());
+        bytes.extend(authorities.concat());
+        bytes
+    }
+
+    fn yes(said: Said, ttl: u32) -> Reading {
+        Reading::Answer(Answer { said, ttl })
+    }
+
+    #[test]
+    fn a_query_is_what_the_rfc_draws() {
+        let bytes = query(Kind::Mx).bytes().to_vec();
+        assert_eq!(
+            &bytes[..12],
+            b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01"
+        );
+        assert_eq!(&bytes[12..29], b"\x07example\x03com\x00\x00\x0f\x00\x01");
+        // The OPT record: root, type 41, 1232 bytes, no flags.
+        assert_eq!(
+            &bytes[29..],
+            b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
+        );
+        let plain = Query::new(1, &name("example.com"), Kind::A, false).unwrap();
+        assert_eq!(plain.bytes().len(), 29);
+        assert_eq!(plain.question().len(), 17);
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_asked_for() {
+        for text in ["[192.0.2.1]", "b\u{fc}ro.example", &"abc.".repeat(63)] {
+            let asked = Query::new(1, &name(text), Kind::A, true).map(|_| ());
+            let want = if text.len() < 250 {
+                Err(NotAName)
+            } else {
+                Ok(())
+            };
+            assert_eq!(asked, want, "{text}");
+        }
+        let long = format!("{}abc", "a.".repeat(126));
+        assert_eq!(
+            Query::new(1, &name(&long), Kind::A, true).map(|_| ()),
+            Err(NotAName)
+        );
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
+    fn statements() {
+        let a = |ttl| record("example.com", A, ttl, &[192, 0, 2, 1]);
+        let address = Said::Addresses(vec!["192.0.2.1".parse().unwrap()]);
+        let list = |rows: &[(u16, &str)]| {
+            let mx = |&(preference, host): &(u16, &str)| Mx {
+                preference,
+                host: name(host),
+            };
+            Said::Exchangers(rows.iter().map(mx).collect())
+        };
+        let alias = |owner: &str, to: &str| record(owner, CNAME, 30, &wire(to));
+        let cases = [
+            (
+                "an address",
+                Kind::A,
+                0,
+                vec![a(60)],
+                vec![],
+                yes(address.clone(), 60),
+            ),
+            (
+                "in other letters",
+                Kind::A,
+                0,
+                vec![record("EXAMPLE.com", A, 60, &[192, 0, 2, 1])],
+                vec![],
+                yes(address.clone(), 60),
+            ),
+            (
+                "the least ttl",
+                Kind::A,
+                0,
+                vec![
+                    alias("example.com", "x.example"),
+                    record("x.example", A, 60, &[192, 0, 2, 1]),
+                ],
+                vec![],
+                yes(address, 30),
+            ),
+            (
+                "somebody else's",
+                Kind::A,
+                0,
+                vec![record("evil.example", A, 60, &[192, 0, 2, 1])],
+                vec![],
+                yes(Said::NoData, 0),
+            ),
+            (
+                "nothing",
+                Kind::A,
+                0,
+                vec![],
+                vec![record("com", SOA, 900, &soa(60))],
+                yes(Said::NoData, 60),
+            ),
+            (
+                "no such name",
+                Kind::A,
+                3,
+                vec![],
+                vec![record("com", SOA, 50, &soa(60))],
+                yes(Said::NoSuchName, 50),
+            ),
+            (
+                "an alias to no name",
+                Kind::A,
+                3,
+                vec![alias("example.com", "x.example")],
+                vec![],
+                yes(Said::NoSuchName, 0),
+            ),
+            (
+                "an alias that is left to us",
+                Kind::A,
+                0,
+                vec![alias("example.com", "x.example")],
+                vec![],
+                yes(
+                    Said::Alias {
+                        target: name("x.example"),
+                        hops: 1,
+                    },
+                    30,
+                ),
+            ),
+            (
+                "an alias without data",
+                Kind::A,
+                0,
+                vec![alias("example.com", "x.example")],
+                vec![record("example", SOA, 900, &soa(60))],
+                yes(Said::NoData, 30),
+            ),
+            (
+                "a circle",
+                Kind::A,
+                0,
+                vec![
+                    alias("example.com", "x.example"),
+                    alias("x.example", "example.com"),
+                ],
+                vec![],
+                Reading::Fault(Fault::Aliases),
+            ),
+            (
+                "exchangers in order",
+                Kind::Mx,
+                0,
+                vec![
+                    record("example.com", MX, 60, &mx(20, "B.example")),
+                    record("example.com", MX, 90, &mx(10, "a.example")),
+                ],
+                vec![],
+                yes(list(&[(10, "a.example"), (20, "b.example")]), 60),
+            ),
+            (
+                "null MX",
+                Kind::Mx,
+                0,
+                vec![record("example.com", MX, 60, &mx(0, ""))],
+                vec![],
+                yes(Said::NullMx, 60),
+            ),
+            (
+                "null MX among others is no null MX",
+                Kind::Mx,
+                0,
+                vec![
+                    record("example.com", MX, 60, &mx(0, "")),
+                    record("example.com", MX, 60, &mx(5, "a.example")),
+                ],
+                vec![],
+                yes(list(&[(5, "a.example")]), 60),
+            ),
+            (
+                "hosts that are none",
+                Kind::Mx,
+                0,
+                vec![record("example.com", MX, 60, &mx(0, "a b\r\n.example"))],
+                vec![],
+                Reading::Fault(Fault::Malformed),
+            ),
+            (
+                "a literal as host",
+                Kind::Mx,
+                0,
+                vec![record("example.com", MX, 60, &mx(0, "[192\u{2e}0]"))],
+                vec![],
+                Reading::Fault(Fault::Malformed),
+            ),
+            (
+                "an unknown record beside it",
+                Kind::A,
+                0,
+                vec![record("example.com", TLSA, 60, &[3, 1, 1, 0]), a(60)],
+                vec![],
+                yes(Said::Addresses(vec!["192.0.2.1".parse().unwrap()]), 60),
+            ),
+            (
+                "SERVFAIL",
+                Kind::A,
+                2,
+                vec![],
+                vec![],
+                Reading::Fault(Fault::ServerFailure),
+            ),
+            (
+                "REFUSED",
+                Kind::A,
+                5,
+                vec![],
+                vec![],
+                Reading::Fault(Fault::Refused),
+            ),
+            (
+                "REFUSED with an answer",
+                Kind::A,
+                5,
+                vec![a(60)],
+                vec![],
+                Reading::Fault(Fault::Refused),
+            ),
+            ("FORMERR", Kind::A, 1, vec![], vec![], Reading::Unwilling),
+            (
+                "a code nobody knows",
+                Kind::A,
+                11,
+                vec![],
+                vec![],
+                Reading::Fault(Fault::Unwilling),
+            ),
+        ];
+        for (what, kind, code, answers, authorities, want) in cases {
+            let query = query(kind);
+            let bytes = reply(&query, code, &answers, &authorities);
+            assert_eq!(read(&query, &bytes), want, "{what}");
+            // However it is cut: never a different statement, never a panic.
+            for end in 0..bytes.len() {
+                let got = read(&query, &bytes[..end]);
+                assert!(
+                    matches!(got, Reading::NotOurs | Reading::Fault(Fault::Malformed)),
+                    "{what} cut at {end}: {got:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_cut_to_their_limits() {
+        let asked = query(Kind::A);
+        let many: Vec<_> = (0..200)
+            .map(|n| record("example.com", A, 60, &[10, 0, 0, n]))
+            .collect();
+        match read(&asked, &reply(&asked, 0, &many, &[])) {
+            Reading::Answer(Answer {
+                said: Said::Addresses(list),
+                ..
+            }) => {
+                assert_eq!(list.len(), limits::DNS_ADDRESSES);
+            }
+            other => panic!("{other:?}"),
+        }
+        let asked = query(Kind::Mx);
+        let many: Vec<_> = (0..100)
+            .map(|n| {
+                record(
+                    "example.com",
+                    MX,
+                    60,
+                    &mx(100 - n, &format!("h{n}.example")),
+                )
+            })
+            .collect();
+        match read(&asked, &reply(&asked, 0, &many, &[])) {
+            Reading::Answer(Answer {
+                said: Said::Exchangers(list),
+                ..
+            }) => {
+                assert_eq!(list.len(), limits::DNS_EXCHANGERS);
+                assert_eq!(list[0].preference, 1, "the best are kept");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn forgeries_and_strays_are_not_ours() {
+        let asked = query(Kind::A);
+        let good = reply(
+            &asked,
+            0,
+            &[record("example.com", A, 60, &[192, 0, 2, 1])],
+            &[],
+        );
+        assert!(matches!(read(&asked, &good), Reading::Answer(_)));
+        for (what, at, byte) in [
+            ("another id", 0, 0x13),
+            ("another id", 1, 0x35),
+            ("a query", 2, 0x01),
+            ("another opcode", 2, 0x91),
+            ("no question", 5, 0),
+            ("two questions", 5, 2),
+            ("another name", 13, b'f'),
+            ("another type", 26, 28),
+            ("another class", 28, 3),
+        ] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            assert_eq!(read(&asked, &bad), Reading::NotOurs, "{what}");
+        }
+    }
+
+    #[test]
+    fn an_error_may_be_a_bare_header_and_an_answer_may_not() {
+        let asked = query(Kind::A);
+        for (code, want) in [
+            (0, Reading::NotOurs),
+            (1, Reading::Unwilling),
+            (3, Reading::Fault(Fault::Unwilling)),
+            (4, Reading::Unwilling),
+            (5, Reading::Fault(Fault::Refused)),
+        ] {
+            let bytes = [0x12, 0x34, 0x81, 0x80 | code, 0, 0, 0, 0, 0, 0, 0, 0];
+            assert_eq!(read(&asked, &bytes), want, "code {code}");
+        }
+    }
+
+    #[test]
+    fn truncation_shows_before_anything_is_parsed() {
+        let asked = query(Kind::A);
+        let mut bytes = reply(&asked, 0, &[], &[]);
+        bytes[2] |= 0x02;
+        bytes[7] = 1;
+        bytes.extend_from_slice(b"\xc0\x0c\x00\x01");
+        assert_eq!(read(&asked, &bytes), Reading::Truncated);
+    }
+
+    #[test]
+    fn counts_that_the_length_cannot_hold_are_not_believed() {
+        let asked = query(Kind::A);
+        for at in [6, 8, 10] {
+            let mut bytes = reply(&asked, 0, &[], &[]);
+            bytes[at] = 0xFF;
+            bytes[at + 1] = 0xFF;
+            assert_eq!(read(&asked, &bytes), Reading::Fault(Fault::Malformed));
+        }
+        let bomb = [0x12, 0x34, 0x81, 0x82, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF];
+        assert_eq!(read(&asked, &bomb), Reading::Fault(Fault::Malformed));
+    }
+
+    #[test]
+    fn every_byte_may_be_anything() {
+        let asked = query(Kind::Mx);
+        let good = reply(
+            &asked,
+            0,
+            &[
+                record("example.com", CNAME, 60, &wire("x.example")),
+                record("x.example", MX, 60, &mx(1, "a.example")),
+            ],
+            &[record("com", SOA, 50, &soa(60))],
+        );
+        for at in 0..good.len() {
+            for byte in 0..=255 {
+                let mut bad = good.clone();
+                bad[at] = byte;
+                let _ = read(&asked, &bad);
+            }
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! The world of sockets and clocks: the clock reader, listeners, dialler, TLS, resolver, signals.
+//! The world of sockets and clocks: the clock reader, listeners, dialler, TLS, resolver, signals, and
+//! news of the network.
 //!
 //! Everything is for one thread: `smol::block_on` over a `LocalExecutor`. Nothing here polls, and no timer runs unless
 //! somebody waits, so an idle box is never woken. No name ever goes to async-net, which would look it up on a blocking
@@ -45,6 +46,7 @@
 pub mod clock;
 pub mod dial;
 pub mod listen;
+pub mod netlink;
 pub mod random;
 pub mod resolver;
 pub mod signals;

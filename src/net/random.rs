@@ -5,6 +5,8 @@ use std::fmt;
 use ring::rand::SecureRandom;
 use ring::rand::SystemRandom;
 
+use crate::net::clock;
+
 /// The kernel gave no randomness. It does not happen on a kernel that has booted with `/dev/urandom` in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRandom;
@@ -31,7 +33,7 @@ pub fn number() -> Result<u64, NoRandom> {
 
 /// A number under `bound` for shuffles and jitter, where being guessed costs nothing; zero for a bound of zero.
 pub fn below(bound: usize) -> usize {
-    let number = number().unwrap_or_else(|_| super::clock::tick().as_millis());
+    let number = number().unwrap_or_else(|_| clock::tick().as_millis());
     let bound = u64::try_from(bound).unwrap_or(u64::MAX);
     usize::try_from(number.checked_rem(bound).unwrap_or(0)).unwrap_or(0)
 }

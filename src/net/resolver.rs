@@ -38,15 +38,16 @@ use crate::dns::cache::Cache;
 use crate::dns::hosts;
 use crate::dns::lookup;
 use crate::dns::lookup::Ask;
-use crate::dns::lookup::End;
 use crate::dns::lookup::Heard;
 use crate::dns::lookup::Lookup;
 use crate::dns::lookup::LookupError;
 use crate::dns::lookup::Order;
 use crate::dns::lookup::Over;
 use crate::dns::lookup::Plan;
+use crate::dns::message::End;
 use crate::dns::message::Fault;
 use crate::dns::message::Kind;
+use crate::dns::message::Said;
 use crate::dns::mx::Mx;
 use crate::mail::Domain;
 use crate::net::clock;
@@ -143,37 +144,52 @@ impl Resolver {
     async fn both(&self, host: &Domain) -> Result<(End, End), LookupError> {
         let mut v4 = pin!(self.one(host, Kind::A));
         let mut v6 = pin!(self.one(host, Kind::Aaaa));
-        let first = future::or(async { (Some(v4.as_mut().await), None) }, async {
-            (None, Some(v6.as_mut().await))
-        })
-        .await;
-        let late = |found: &End| match found {
-            Ok(_) => Some(limits::DNS_GRACE),
-            Err(_) => None,
-        };
-        Ok(match first {
-            (Some(v4), _) => {
+        let first = future::or(async { Ok(v4.as_mut().await) }, async {
+            Err(v6.as_mut().await)
+        });
+        match first.await {
+            Ok(v4) => {
                 let v4 = v4?;
-                let v6 = rest(late(&v4), v6).await?;
-                (v4, v6)
+                let v6 = self.rest(&v4, host, Kind::Aaaa, v6).await?;
+                Ok((v4, v6))
             }
-            (_, v6) => {
-                let v6 = v6.unwrap_or(Ok(Err(Fault::Silent)))?;
-                let v4 = rest(late(&v6), v4).await?;
-                (v4, v6)
+            Err(v6) => {
+                let v6 = v6?;
+                let v4 = self.rest(&v6, host, Kind::A, v4).await?;
+                Ok((v4, v6))
             }
+        }
+    }
+
+    /// The other of two lookups. When addresses are there already, silence about the other kind is remembered, so
+    /// that it costs its moment once.
+    async fn rest(
+        &self,
+        one: &End,
+        host: &Domain,
+        kind: Kind,
+        other: impl Future<Output = Result<End, LookupError>>,
+    ) -> Result<End, LookupError> {
+        if !matches!(one, Ok(Said::Addresses(_))) {
+            return other.await;
+        }
+        within(limits::DNS_GRACE, other).await.unwrap_or_else(|_| {
+            let now = clock::tick();
+            self.cache.borrow_mut().keep_silence(host, kind, now);
+            Ok(Err(Fault::Silent))
         })
     }
 
     /// One kind of record: out of the cache, else from the name servers.
     async fn one(&self, name: &Domain, kind: Kind) -> Result<End, LookupError> {
-        if let Some(said) = self.cache.borrow().find(name, kind, clock::tick()) {
-            return Ok(Ok(said.clone()));
+        if let Some(end) = self.cache.borrow().find(name, kind, clock::tick()) {
+            return Ok(end.clone());
         }
         let not_a_name = |_| LookupError::NotAName(name.clone());
         let plan = self.plan();
         let servers = plan.servers.len();
-        let mut lookup = Lookup::new(name.clone(), kind, self.turned(plan)).map_err(not_a_name)?;
+        let base = self.first.get();
+        let mut lookup = Lookup::new(name.clone(), kind, turned(plan, base)).map_err(not_a_name)?;
         loop {
             let id = match random::number() {
                 Ok(number) => u16::try_from(number & 0xFFFF).unwrap_or(0),
@@ -183,8 +199,8 @@ impl Resolver {
                 Order::Ask(ask) => ask,
                 Order::End(Err(fault)) => return Ok(Err(fault)),
                 Order::End(Ok(answer)) => {
-                    let turn = self.first.get().saturating_add(lookup.server());
-                    self.first.set(turn.checked_rem(servers).unwrap_or(0));
+                    let answered = base.saturating_add(lookup.server());
+                    self.first.set(answered.checked_rem(servers).unwrap_or(0));
                     self.cache
                         .borrow_mut()
                         .keep(name, kind, &answer, clock::tick());
@@ -198,17 +214,6 @@ impl Resolver {
                 Err(_) => lookup.on_silence(),
             }
         }
-    }
-
-    /// The plan with the server that answered last in front.
-    fn turned(&self, mut plan: Plan) -> Plan {
-        let turn = self
-            .first
-            .get()
-            .checked_rem(plan.servers.len())
-            .unwrap_or(0);
-        plan.servers.rotate_left(turn);
-        plan
     }
 
     fn plan(&self) -> Plan {
@@ -263,15 +268,11 @@ impl Resolver {
     }
 }
 
-/// The other of two lookups, for a limited time if one is there already.
-async fn rest(
-    wait: Option<Duration>,
-    other: impl Future<Output = Result<End, LookupError>>,
-) -> Result<End, LookupError> {
-    match wait {
-        None => other.await,
-        Some(wait) => within(wait, other).await.unwrap_or(Ok(Err(Fault::Silent))),
-    }
+/// The plan with another of its servers in front.
+fn turned(mut plan: Plan, first: usize) -> Plan {
+    let turn = first.checked_rem(plan.servers.len()).unwrap_or(0);
+    plan.servers.rotate_left(turn);
+    plan
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -281,8 +282,13 @@ fn stamp(path: &Path) -> Option<Stamp> {
         stat.st_ino,
         stat.st_size,
         stat.st_mtime,
-        stat.st_mtime_nsec,
+        wide(stat.st_mtime_nsec),
     ))
+}
+
+/// Nanoseconds have another width on other processors.
+fn wide(nanos: impl Into<u64>) -> u64 {
+    nanos.into()
 }
 
 /// The plan of a `resolv.conf`; a line that cannot be read is passed over.
@@ -385,4 +391,92 @@ async fn over_tcp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
     stream.read_exact(&mut message).await?;
     lookup.on_message(ask, &message);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Resolver, Settings, system_plan};
+    use crate::base::limits;
+    use std::time::Duration;
+
+    fn servers(plan: &super::Plan) -> String {
+        let list: Vec<String> = plan.servers.iter().map(ToString::to_string).collect();
+        list.join(" ")
+    }
+
+    #[test]
+    fn resolv_conf_as_the_c_library_reads_it() {
+        for (text, want, attempts, timeout) in [
+            ("", "127.0.0.1:53", 2, 5),
+            ("# nothing\nsearch lan\n", "127.0.0.1:53", 2, 5),
+            (
+                "nameserver 192.0.2.1\nnameserver 2001:db8::1\n",
+                "192.0.2.1:53 [2001:db8::1]:53",
+                2,
+                5,
+            ),
+            (
+                "nameserver nonsense\nwhat is this\nnameserver 192.0.2.1",
+                "192.0.2.1:53",
+                2,
+                5,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:1 attempts:3",
+                "192.0.2.1:53",
+                3,
+                1,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:0 attempts:0",
+                "192.0.2.1:53",
+                1,
+                1,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:999 attempts:999",
+                "192.0.2.1:53",
+                5,
+                30,
+            ),
+            ("nameserver fe80::1%7", "[fe80::1%7]:53", 2, 5),
+            ("\u{fc}\nnameserver 192.0.2.1", "192.0.2.1:53", 2, 5),
+        ] {
+            let plan = system_plan(text.as_bytes());
+            assert_eq!(servers(&plan), want, "{text:?}");
+            assert_eq!(plan.attempts, attempts, "{text:?}");
+            assert_eq!(plan.timeout, Duration::from_secs(timeout), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_changed_resolv_conf_is_read_again_and_a_missing_one_is_no_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resolv.conf");
+        let resolver = Resolver::new(Settings {
+            resolv_conf: path.clone(),
+            ..Settings::default()
+        });
+        assert_eq!(servers(&resolver.plan()), "127.0.0.1:53");
+        std::fs::write(&path, "nameserver 192.0.2.1").unwrap();
+        assert_eq!(servers(&resolver.plan()), "192.0.2.1:53");
+        std::fs::write(&path, "nameserver 192.0.2.1\nnameserver 192.0.2.2").unwrap();
+        assert_eq!(servers(&resolver.plan()), "192.0.2.1:53 192.0.2.2:53");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(servers(&resolver.plan()), "127.0.0.1:53");
+    }
+
+    #[test]
+    fn settings_win_over_the_system() {
+        let settings = Settings {
+            servers: (1..=9).map(|n| ([192, 0, 2, n], 5353).into()).collect(),
+            timeout: Some(Duration::from_secs(7)),
+            attempts: Some(0),
+            ..Settings::default()
+        };
+        let plan = Resolver::new(settings).plan();
+        assert_eq!(plan.servers.len(), limits::DNS_SERVERS);
+        assert_eq!(plan.servers[0].port(), 5353);
+        assert_eq!((plan.attempts, plan.timeout), (1, Duration::from_secs(7)));
+    }
 }

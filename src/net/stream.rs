@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::io::IoSlice;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -17,6 +18,8 @@ use futures_rustls::TlsConnector;
 use futures_rustls::client;
 use futures_rustls::server;
 use rustls::ClientConfig;
+use rustls::HandshakeKind;
+use rustls::ProtocolVersion;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
@@ -24,6 +27,8 @@ use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
 use smol::net::TcpStream;
 use smol::net::unix::UnixStream;
+
+use crate::base::limits;
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +77,15 @@ pub enum Stream {
     Client(Box<client::TlsStream<Socket>>),
     /// Inside TLS, begun by the peer.
     Server(Box<server::TlsStream<Socket>>),
+}
+
+/// A user of this box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The user's number.
+    pub uid: u32,
+    /// The number of the user's first group.
+    pub gid: u32,
 }
 
 /// What was agreed in a handshake, for trace fields and logs.
@@ -143,8 +157,8 @@ impl Stream {
         let state = self.state()?;
         Some(Session {
             version: match state.protocol_version() {
-                Some(rustls::ProtocolVersion::TLSv1_3) => "TLS1.3",
-                Some(rustls::ProtocolVersion::TLSv1_2) => "TLS1.2",
+                Some(ProtocolVersion::TLSv1_3) => "TLS1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLS1.2",
                 _ => "TLS",
             },
             cipher: state
@@ -154,28 +168,48 @@ impl Stream {
         })
     }
 
+    /// Whether the handshake took up an earlier session; then nobody showed a certificate again.
+    pub fn is_resumed(&self) -> bool {
+        self.state()
+            .is_some_and(|state| state.handshake_kind() == Some(HandshakeKind::Resumed))
+    }
+
     /// The peer's own certificate, when it showed one.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.state()?.peer_certificates()?.first()
     }
 
+    /// The user and group of the process at the other end of a Unix socket.
+    pub fn user(&self) -> Option<User> {
+        let Socket::Unix(unix) = self.socket() else {
+            return None;
+        };
+        let credentials = rustix::net::sockopt::socket_peercred(unix.as_fd()).ok()?;
+        Some(User {
+            uid: credentials.uid.as_raw(),
+            gid: credentials.gid.as_raw(),
+        })
+    }
+
     /// Key material that only the two ends know, for the `tls-exporter` channel binding (RFC 9266) of SCRAM-PLUS.
-    /// None in clear text and where the session cannot give it.
+    /// None in clear text, and below TLS 1.3, where it takes more than the version to be safe (RFC 9266 s2).
     pub fn channel_binding(&self) -> Option<[u8; 32]> {
         const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
-        match self {
-            Self::Plain(_) => None,
+        if self.state()?.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            return None;
+        }
+        let made = match self {
+            Self::Plain(_) => return None,
             Self::Client(tls) => tls
                 .get_ref()
                 .1
-                .export_keying_material([0; 32], LABEL, Some(b""))
-                .ok(),
+                .export_keying_material([0; 32], LABEL, Some(b"")),
             Self::Server(tls) => tls
                 .get_ref()
                 .1
-                .export_keying_material([0; 32], LABEL, Some(b""))
-                .ok(),
-        }
+                .export_keying_material([0; 32], LABEL, Some(b"")),
+        };
+        made.ok()
     }
 
     /// Begins TLS as the client (after the peer's 220 to STARTTLS, or at once), on a stream that is still plain.
@@ -191,7 +225,7 @@ impl Stream {
             return Err(io::Error::other("TLS inside TLS"));
         };
         let connect = TlsConnector::from(config).connect_with(name, socket, |session| {
-            session.set_buffer_limit(Some(crate::base::limits::TLS_BUFFER));
+            session.set_buffer_limit(Some(limits::TLS_BUFFER));
         });
         Ok(Self::Client(Box::new(connect.await?)))
     }
@@ -202,7 +236,7 @@ impl Stream {
             return Err(io::Error::other("TLS inside TLS"));
         };
         let accept = TlsAcceptor::from(config).accept_with(socket, |session| {
-            session.set_buffer_limit(Some(crate::base::limits::TLS_BUFFER));
+            session.set_buffer_limit(Some(limits::TLS_BUFFER));
         });
         Ok(Self::Server(Box::new(accept.await?)))
     }

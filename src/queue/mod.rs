@@ -1,3 +1,16 @@
 //! What the journal means: records, replay, index, schedule.
 
+pub mod accept;
+pub mod compact;
+pub mod field;
+pub mod index;
+pub mod progress;
+pub mod record;
+pub mod replay;
 pub mod schedule;
+
+pub use accept::Accept;
+pub use accept::Door;
+pub use accept::Priority;
+pub use progress::Progress;
+pub use progress::Stage;

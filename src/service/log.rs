@@ -17,15 +17,6 @@ use crate::net::clock;
 use crate::service::event::Event;
 use crate::service::event::Json;
 
-/// How a line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// `name key=value`.
-    Text,
-    /// One object a line.
-    Json,
-}
-
 static JSON: AtomicBool = AtomicBool::new(false);
 static PRIORITY: AtomicBool = AtomicBool::new(false);
 
@@ -76,9 +67,9 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Makes standard error the log. May be called again to change level and form.
-pub fn start(level: LevelFilter, form: Form) {
-    JSON.store(form == Form::Json, Ordering::Relaxed);
+/// Makes standard error the log; each line is text, or a JSON object. May be called again to change that.
+pub fn start(level: LevelFilter, json: bool) {
+    JSON.store(json, Ordering::Relaxed);
     PRIORITY.store(std::env::var_os("JOURNAL_STREAM").is_some(), Ordering::Relaxed);
     log::set_max_level(level);
     // Fails only when it was set before, and then it is ours.

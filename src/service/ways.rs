@@ -1,6 +1,7 @@
 //! The ways out with what waits on each: the schedule, the health and the open sessions of every way together.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::MsgId;
@@ -10,6 +11,7 @@ use crate::policy::retry::Waits;
 use crate::policy::route::Next;
 use crate::queue::schedule::Schedule;
 use crate::queue::schedule::Waiting;
+use crate::service::signal::Wake;
 
 /// One way's state besides its schedule.
 #[derive(Debug, Default)]
@@ -20,6 +22,8 @@ pub struct Way {
     pub sessions: usize,
     /// Sessions among them that wait for a message.
     pub lingering: usize,
+    /// Rung when one of those may have a message.
+    pub linger: Rc<Wake>,
 }
 
 /// All of them.
@@ -45,20 +49,36 @@ impl Ways {
         self.ways.entry(way).or_default()
     }
 
+    /// Wakes a lingering session of this way if something is due. Each that is woken and finds a message wakes the
+    /// next one.
+    pub fn ring_lingering(&mut self, next: Next, now: Tick) {
+        let due = self.schedule.due(next).is_some_and(|due| due <= now);
+        if let Some(way) = self.ways.get(&next).filter(|way| due && way.lingering > 0) {
+            way.linger.ring();
+        }
+    }
+
+    /// How many sessions are open on all ways.
+    pub fn sessions(&self) -> usize {
+        self.ways.values().map(|way| way.sessions).sum()
+    }
+
     /// The ways on which a further session is wanted now, each with how many; `most` tells how many connections a
-    /// way may have. Sessions that linger take messages first.
-    pub fn wanted(&self, now: Tick, most: impl Fn(Next) -> usize) -> Vec<(Next, usize)> {
+    /// way may have. Sessions that linger are woken and take messages first.
+    pub fn wanted(&mut self, now: Tick, most: impl Fn(Next) -> usize) -> Vec<(Next, usize)> {
         let mut all = Vec::new();
         for next in self.schedule.ways() {
             if self.schedule.due(next).is_none_or(|due| due > now) {
                 continue;
             }
             let (allowed, sessions, lingering) = match self.ways.get(&next) {
-                Some(way) => (
-                    way.health.allowed(now, most(next)),
-                    way.sessions,
-                    way.lingering,
-                ),
+                Some(way) => {
+                    if way.lingering > 0 {
+                        way.linger.ring();
+                    }
+                    let allowed = way.health.allowed(now, most(next));
+                    (allowed, way.sessions, way.lingering)
+                }
                 None => (Health::default().allowed(now, most(next)), 0, 0),
             };
             let wanted = self.schedule.len(next).saturating_sub(lingering);

@@ -152,6 +152,9 @@ impl TlsError {
                 shown: Vec::new(),
             },
             CertificateError::UnknownIssuer => Self::UnknownIssuer,
+            CertificateError::BadSignature => {
+                Self::BadCertificate("the authority that it names did not sign it".to_owned())
+            }
             CertificateError::Other(other) => match other.0.downcast_ref::<WrongPin>() {
                 Some(wrong) => Self::WrongPin { key: wrong.key },
                 None => Self::BadCertificate(other.0.to_string()),

@@ -45,14 +45,14 @@ pub struct Pin(pub [u8; 32]);
 impl Pin {
     /// Reads 64 hex digits; colons between bytes are allowed, as `openssl x509 -fingerprint` prints them.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut pin = [0; 32];
+        let digit = |byte| char::from(byte).to_digit(16);
         let mut digits = text.bytes().filter(|&byte| byte != b':');
-        let mut digit = || char::from(digits.next()?).to_digit(16);
+        let mut pin = [0; 32];
         for byte in &mut pin {
-            *byte = u8::try_from(digit()?.checked_mul(16)?.checked_add(digit()?)?).ok()?;
+            let (high, low) = (digit(digits.next()?)?, digit(digits.next()?)?);
+            *byte = u8::try_from(high << 4 | low).ok()?;
         }
-        digit().is_none().then_some(())?;
-        (text.bytes().filter(|&byte| byte != b':').count() == 64).then_some(Self(pin))
+        digits.next().is_none().then_some(Self(pin))
     }
 }
 

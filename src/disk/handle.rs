@@ -1,0 +1,609 @@
+//! The handle to the journal that everybody but its thread holds. See [`crate::disk`] for how to use it.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::thread;
+
+use crate::base::MsgId;
+use crate::base::Wall;
+use crate::base::limits;
+use crate::disk::body;
+use crate::disk::body::BodyBytes;
+use crate::disk::body::Stored;
+use crate::disk::body::lock;
+use crate::disk::draft::Draft;
+use crate::disk::draft::Intake;
+use crate::disk::fault::LoadError;
+use crate::disk::fault::OpenError;
+use crate::disk::fault::Refused;
+use crate::disk::journal::Core;
+use crate::disk::journal::Joined;
+use crate::disk::journal::Options;
+use crate::disk::journal::Order;
+use crate::disk::journal::Submission;
+use crate::disk::lock::HomeLock;
+use crate::disk::medium::Disk;
+use crate::disk::oneshot;
+use crate::disk::recover;
+use crate::disk::recover::Live;
+use crate::disk::recover::Recovery;
+use crate::disk::segment::Fetch;
+use crate::disk::stored::StoredMessage;
+use crate::disk::worker::Worker;
+use crate::disk::writer;
+use crate::disk::writer::Shared;
+use crate::queue::accept::Accept;
+use crate::queue::progress::Progress;
+use crate::queue::replay::Damage;
+
+/// The folders that the journal uses.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// `home/queue`.
+    pub queue: PathBuf,
+    /// `home/sorttemp`.
+    pub sorttemp: PathBuf,
+}
+
+impl Paths {
+    /// Those of a home in the usual layout.
+    pub fn of_home(home: &Path) -> Self {
+        Self {
+            queue: home.join("queue"),
+            sorttemp: home.join("sorttemp"),
+        }
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.queue.join("lock")
+    }
+}
+
+/// How full the queue is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Live messages.
+    pub messages: usize,
+    /// Bytes of their records and body files.
+    pub bytes: u64,
+    /// Messages that are held one by one.
+    pub held: usize,
+    /// Why nothing is accepted, when nothing is.
+    pub broken: Option<String>,
+}
+
+/// A handle to the journal. Clones are cheap; nothing here blocks.
+#[derive(Clone)]
+pub struct Journal(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<Shared>,
+    intake: Arc<Intake>,
+    options: Options,
+}
+
+/// The last handle is gone: the thread makes everything durable and ends.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).over = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+/// What [`Journal::open`] gives.
+#[derive(Debug)]
+pub struct Opened {
+    /// The journal, running.
+    pub journal: Journal,
+    /// What was found.
+    pub recovery: Recovery,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Journal")
+    }
+}
+
+impl Journal {
+    /// Takes the home, reads what is in it and starts the thread. Blocks: to be called at start, before there is an
+    /// executor. Makes the two folders when they are not there.
+    pub fn open(paths: &Paths, options: Options, worker: Worker) -> Result<Opened, OpenError> {
+        let disk = Disk::open(&paths.queue, &paths.sorttemp, true)
+            .map_err(|error| OpenError::Io("open queue/ and sorttemp/", error))?;
+        let home = HomeLock::take(&paths.lock())?;
+        let mut seed = [0; 8];
+        let seeded = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
+        seeded.map_err(|error| OpenError::Io("get random bytes", error.into()))?;
+        let options = Options {
+            seed: options.seed ^ u64::from_le_bytes(seed),
+            ..options
+        };
+        let (core, recovery) = Core::open(disk.clone(), options.clone())?;
+        let shared = Arc::new(Shared::new(core.next_id(), Arc::clone(core.index())));
+        let for_thread = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .stack_size(limits::WORKER_STACK)
+            .spawn(move || writer::run(core, home, &for_thread))
+            .map_err(|error| OpenError::Io("start the journal's thread", error))?;
+        Ok(Opened {
+            journal: Self(Arc::new(Handle {
+                shared,
+                intake: Arc::new(Intake {
+                    disk,
+                    worker,
+                    inline: options.inline,
+                    floor: options.free_floor,
+                    memory: Mutex::new(0),
+                }),
+                options,
+            })),
+            recovery,
+        })
+    }
+
+    /// Shows every live message once, by id. Blocks while it reads: to be called at start.
+    pub fn each(&self, show: impl FnMut(&Live<'_>)) {
+        recover::each(&self.0.intake.disk, &self.0.shared.index, show);
+    }
+
+    /// The bytes of a damaged stretch. Blocks; at start.
+    pub fn damaged_bytes(&self, damage: Damage) -> std::io::Result<Vec<u8>> {
+        recover::damaged_bytes(&self.0.intake.disk, damage)
+    }
+
+    /// A new id; never given again, not after a restart either once a message with it was accepted.
+    pub fn next_id(&self) -> MsgId {
+        let mut queue = lock(&self.0.shared.queue);
+        let id = queue.next_id;
+        queue.next_id = id.next();
+        id
+    }
+
+    /// A body to write into. Up to the inline limit it stays in memory.
+    pub fn draft(&self, id: MsgId) -> Draft {
+        Draft::new(Arc::clone(&self.0.intake), id)
+    }
+
+    /// Why a message of about `bytes` would be refused now; for the answer to MAIL or before the 354.
+    pub fn refusal(&self, bytes: u64) -> Option<Refused> {
+        if let Some(broken) = &lock(&self.0.shared.status).broken {
+            return Some(Refused::Broken(broken.clone()));
+        }
+        let options = &self.0.options;
+        let index = lock(&self.0.shared.index);
+        if index.messages() >= options.queue_messages {
+            Some(Refused::QueueMessages)
+        } else if index.bytes().saturating_add(bytes) > options.queue_bytes {
+            Some(Refused::QueueBytes)
+        } else {
+            None
+        }
+    }
+
+    /// Makes a message durable, together with what is `joined` to it. `Ok` comes after the sync (promise G1).
+    ///
+    /// To be awaited to its end, by a task of its own if the peer may go away: dropped in between, the message may
+    /// be in the queue without anybody knowing before the next start.
+    pub async fn accept(
+        &self,
+        accept: Accept,
+        draft: Draft,
+        joined: Option<Joined>,
+    ) -> Result<(), Refused> {
+        let id = draft.id();
+        let body = draft
+            .finish()
+            .await
+            .map_err(|error| Refused::from_io(&error))?;
+        let submission = Submission {
+            id,
+            accept,
+            body,
+            joined,
+        };
+        self.ask(Order::Accept(Box::new(submission))).await
+    }
+
+    /// Notes the new state of a message, which also ends what was begun. Written at once, synced with the next
+    /// accept or after two seconds.
+    pub fn progress(&self, id: MsgId, progress: Progress) {
+        self.tell(Order::Progress(id, progress), Some(id));
+    }
+
+    /// The message is dealt with: its record and body can go.
+    pub fn done(&self, id: MsgId) {
+        self.tell(Order::Done(id), Some(id));
+    }
+
+    /// Handling a message begins; `progress` or `done` ends it. Begun three times without an end, it is held at the
+    /// next start.
+    pub fn begin(&self, id: MsgId) {
+        self.tell(Order::Begin(id), Some(id));
+    }
+
+    /// The message waits for the operator.
+    pub fn hold(&self, id: MsgId, reason: impl Into<String>) {
+        self.tell(Order::Hold(id, reason.into()), Some(id));
+    }
+
+    /// It goes on.
+    pub fn release(&self, id: MsgId) {
+        self.tell(Order::Release(id), Some(id));
+    }
+
+    /// Notes a time that is known to have been.
+    pub fn clock(&self, wall: Wall) {
+        self.tell(Order::Clock(wall), None);
+    }
+
+    /// Notes a remark for humans.
+    pub fn note(&self, text: impl Into<String>) {
+        self.tell(Order::Note(text.into()), None);
+    }
+
+    /// Reads a message back, with everything that was ordered before.
+    pub async fn load(&self, id: MsgId) -> Result<StoredMessage, LoadError> {
+        self.settle(id).await;
+        let (index, disk) = (Arc::clone(&self.0.shared.index), self.0.intake.disk.clone());
+        let load = move || body::load(&mut Fetch::new(disk), &index, id, true);
+        let (stored, bytes): (Stored, BodyBytes) = self.0.intake.worker.run(load).await?;
+        Ok(StoredMessage::new(
+            id,
+            stored,
+            bytes,
+            self.0.intake.disk.clone(),
+            self.0.intake.worker.clone(),
+        ))
+    }
+
+    /// Waits until the orders for a message are in the index.
+    async fn settle(&self, id: MsgId) {
+        let unseen = lock(&self.0.shared.queue).unseen.contains_key(&id);
+        if unseen {
+            // Whether the disk works is not the question here.
+            let _ = self.ask(Order::Seen).await;
+        }
+    }
+
+    /// Whether the message is in the queue.
+    pub fn contains(&self, id: MsgId) -> bool {
+        lock(&self.0.shared.index).get(id).is_some()
+    }
+
+    /// The message with the next higher id, or the first one; for walking a queue that changes meanwhile.
+    pub fn after(&self, id: Option<MsgId>) -> Option<MsgId> {
+        lock(&self.0.shared.index).after(id).map(|entry| entry.id)
+    }
+
+    /// Whether the message waits for the operator.
+    pub fn is_held(&self, id: MsgId) -> bool {
+        lock(&self.0.shared.index).held(id).is_some()
+    }
+
+    /// Messages that turned out unreadable while the service ran; they are not in the queue any more.
+    pub fn take_lost(&self) -> Vec<MsgId> {
+        std::mem::take(&mut lock(&self.0.shared.status).lost)
+    }
+
+    /// How full the queue is.
+    pub fn usage(&self) -> Usage {
+        let broken = lock(&self.0.shared.status).broken.clone();
+        let index = lock(&self.0.shared.index);
+        Usage {
+            messages: index.messages(),
+            bytes: index.bytes(),
+            held: index.holds(),
+            broken,
+        }
+    }
+
+    /// Returns when everything ordered so far is durable.
+    pub async fn flush(&self) -> Result<(), Refused> {
+        self.ask(Order::Sync).await
+    }
+
+    /// Makes everything durable, ends the thread and gives the home free. Later orders are refused or ignored.
+    pub async fn close(&self) {
+        let (sender, receiver) = oneshot::pair();
+        {
+            let mut queue = lock(&self.0.shared.queue);
+            if queue.gone {
+                return;
+            }
+            queue.closed.push(sender);
+            queue.over = true;
+        }
+        self.0.shared.wake.notify_one();
+        receiver.await;
+    }
+
+    async fn ask(&self, order: Order) -> Result<(), Refused> {
+        let (sender, receiver) = oneshot::pair();
+        let asleep = {
+            let mut queue = lock(&self.0.shared.queue);
+            if queue.over {
+                return Err(Refused::Broken("the service is ending".to_owned()));
+            }
+            queue.orders.push(order);
+            queue.answers.push(sender);
+            std::mem::replace(&mut queue.asleep, false)
+        };
+        if asleep {
+            self.0.shared.wake.notify_one();
+        }
+        receiver.await
+    }
+
+    fn tell(&self, order: Order, id: Option<MsgId>) {
+        let asleep = {
+            let mut queue = lock(&self.0.shared.queue);
+            if queue.gone {
+                return;
+            }
+            if let Some(id) = id {
+                let count = queue.unseen.entry(id).or_default();
+                *count = count.saturating_add(1);
+            }
+            queue.orders.push(order);
+            std::mem::replace(&mut queue.asleep, false)
+        };
+        if asleep {
+            self.0.shared.wake.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Journal, Opened, Paths};
+    use crate::base::{MsgId, Wall};
+    use crate::disk::fault::{LoadError, OpenError, Refused};
+    use crate::disk::journal::{Joined, Options};
+    use crate::disk::peek::Peek;
+    use crate::disk::worker::Worker;
+    use crate::mail::address::Address;
+    use crate::mail::envelope::{Envelope, Recipient};
+    use crate::mail::outcome::Reason;
+    use crate::mail::status::Status;
+    use crate::queue::accept::{Accept, Door, Priority};
+    use crate::queue::progress::{Progress, Stage};
+    use std::path::Path;
+
+    fn open(home: &Path, options: Options) -> Opened {
+        Journal::open(&Paths::of_home(home), options, Worker::start().unwrap()).unwrap()
+    }
+
+    fn meta(origin: &str) -> Accept {
+        Accept {
+            arrived: Wall::from_secs(1_795_305_600),
+            door: Door::Smtp,
+            origin: origin.to_owned(),
+            priority: Priority::Normal,
+            header: None,
+            envelope: Envelope {
+                sender: Some(Address::parse("root@nas.lan").unwrap()),
+                recipients: vec![Recipient::new(Address::parse("me@example.com").unwrap())],
+                ..Envelope::default()
+            },
+        }
+    }
+
+    async fn submit(
+        journal: &Journal,
+        bytes: usize,
+        joined: Option<Joined>,
+    ) -> Result<MsgId, Refused> {
+        let id = journal.next_id();
+        let mut draft = journal.draft(id);
+        for part in body(bytes).chunks(10_000) {
+            draft.write(part).await.unwrap();
+        }
+        journal.accept(meta(&id.to_string()), draft, joined).await?;
+        Ok(id)
+    }
+
+    fn body(bytes: usize) -> Vec<u8> {
+        (0..bytes).map(|at| (at % 251) as u8).collect()
+    }
+
+    async fn read_back(
+        journal: &Journal,
+        id: MsgId,
+    ) -> (Option<Progress>, Option<String>, Vec<u8>) {
+        let mut message = journal.load(id).await.unwrap();
+        assert_eq!(message.stored.accept, meta(&id.to_string()));
+        let (mut all, mut step) = (Vec::new(), Vec::new());
+        loop {
+            let at = u64::try_from(all.len()).unwrap();
+            message.body.read(at, &mut step).await.unwrap();
+            if step.is_empty() {
+                break;
+            }
+            all.extend_from_slice(&step);
+        }
+        assert_eq!(message.body.len(), u64::try_from(all.len()).unwrap());
+        (message.stored.progress, message.stored.hold, all)
+    }
+
+    fn tried() -> Progress {
+        let mut progress = Progress::new(1);
+        progress.attempts = 1;
+        progress.set(
+            0,
+            Stage::Waiting,
+            Reason::ours(Status::new(4, 4, 1), "no route"),
+        );
+        progress
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn messages_of_every_size_survive_a_restart_with_their_state() {
+        let home = tempfile::tempdir().unwrap();
+        let sizes = [0, 1, 1000, 65_536, 65_537, 300_000];
+        let mut ids = Vec::new();
+        smol::block_on(async {
+            let journal = open(home.path(), Options::default()).journal;
+            for size in sizes {
+                ids.push(submit(&journal, size, None).await.unwrap());
+            }
+            journal.progress(ids[1], tried());
+            assert_eq!(read_back(&journal, ids[1]).await.0, Some(tried()));
+            journal.hold(ids[2], "wrong password");
+            journal.done(ids[0]);
+            assert_eq!(journal.load(ids[0]).await.unwrap_err(), LoadError::Gone);
+            let report = submit(&journal, 10, Some(Joined::Done(ids[3])))
+                .await
+                .unwrap();
+            ids.push(report);
+            assert_eq!(journal.usage().messages, 5);
+            journal.close().await;
+            assert!(submit(&journal, 1, None).await.is_err());
+        });
+        for _ in 0..2 {
+            let peek = Peek::open(&Paths::of_home(home.path())).unwrap();
+            let mut seen = Vec::new();
+            peek.each(|live| seen.push((live.id, live.stored.unwrap().body_len)));
+            let left = [(1, 1), (2, 1000), (4, 65_537), (5, 300_000), (6, 10)];
+            assert_eq!(seen, left.map(|(at, size): (usize, u64)| (ids[at], size)));
+            let mut whole = Vec::new();
+            peek.load(ids[5], |piece| {
+                whole.extend_from_slice(piece);
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(whole, body(300_000));
+            drop(peek);
+
+            let opened = open(home.path(), Options::default());
+            assert_eq!(opened.recovery.messages, 5);
+            assert_eq!(opened.recovery.damaged_bytes, 0);
+            let journal = opened.journal;
+            smol::block_on(async {
+                assert_eq!(
+                    read_back(&journal, ids[1]).await,
+                    (Some(tried()), None, body(1))
+                );
+                let held = Some("wrong password".to_owned());
+                assert_eq!(read_back(&journal, ids[2]).await, (None, held, body(1000)));
+                assert_eq!(
+                    read_back(&journal, ids[4]).await,
+                    (None, None, body(65_537))
+                );
+                assert_eq!(
+                    read_back(&journal, ids[5]).await,
+                    (None, None, body(300_000))
+                );
+                assert!(journal.next_id() > ids[6]);
+                journal.close().await;
+            });
+        }
+    }
+
+    #[test]
+    fn the_second_service_hears_who_has_the_home() {
+        let home = tempfile::tempdir().unwrap();
+        let paths = Paths::of_home(home.path());
+        let first = open(home.path(), Options::default());
+        let second = Journal::open(&paths, Options::default(), Worker::start().unwrap());
+        for refused in [second.map(drop), Peek::open(&paths).map(drop)] {
+            assert!(
+                matches!(refused, Err(OpenError::Locked(Some(pid))) if pid == std::process::id())
+            );
+        }
+        smol::block_on(first.journal.close());
+        open(home.path(), Options::default());
+    }
+
+    #[test]
+    fn a_full_queue_refuses_with_a_reason_and_a_draft_leaves_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let options = Options {
+            queue_messages: 2,
+            queue_bytes: 250_000,
+            ..Options::default()
+        };
+        let journal = open(home.path(), options).journal;
+        smol::block_on(async {
+            let first = submit(&journal, 200_000, None).await.unwrap();
+            assert_eq!(
+                submit(&journal, 100_000, None).await,
+                Err(Refused::QueueBytes)
+            );
+            submit(&journal, 100, None).await.unwrap();
+            assert_eq!(
+                submit(&journal, 100, None).await,
+                Err(Refused::QueueMessages)
+            );
+            assert_eq!(journal.refusal(0), Some(Refused::QueueMessages));
+            let mut draft = journal.draft(journal.next_id());
+            draft.write(&body(100_000)).await.unwrap();
+            assert_eq!(names(&home.path().join("sorttemp")).len(), 1);
+            drop(draft);
+            journal.done(first);
+            journal.flush().await.unwrap();
+            assert_eq!(journal.refusal(0), None);
+            journal.close().await;
+        });
+        drop(journal);
+        assert!(names(&home.path().join("sorttemp")).is_empty());
+        let left = names(&home.path().join("queue"));
+        assert!(left.iter().all(|name| !name.ends_with(".body")), "{left:?}");
+    }
+
+    #[test]
+    fn many_at_once_share_their_syncs_and_old_segments_are_used_again() {
+        let home = tempfile::tempdir().unwrap();
+        let options = Options {
+            segment: 128 * 1024,
+            ..Options::default()
+        };
+        let journal = open(home.path(), options).journal;
+        let executor = smol::LocalExecutor::new();
+        let tasks: Vec<_> = (0..16)
+            .map(|_| {
+                executor.spawn(async {
+                    for round in 0..100 {
+                        let id = submit(&journal, 3000, None).await.unwrap();
+                        journal.begin(id);
+                        if round % 10 > 0 {
+                            assert_eq!(read_back(&journal, id).await.2, body(3000));
+                            journal.done(id);
+                        } else {
+                            journal.progress(id, tried());
+                        }
+                    }
+                })
+            })
+            .collect();
+        smol::block_on(executor.run(async {
+            for task in tasks {
+                task.await;
+            }
+            journal.flush().await.unwrap();
+        }));
+        assert_eq!(journal.usage().messages, 160);
+        let segments = names(&home.path().join("queue")).len() - 1;
+        assert!(
+            segments < 16,
+            "{segments} segments for half a megabyte of mail"
+        );
+        smol::block_on(journal.close());
+        let opened = open(home.path(), Options::default());
+        assert_eq!(opened.recovery.messages, 160);
+        assert_eq!(opened.recovery.damaged_bytes, 0);
+    }
+}

@@ -1,0 +1,477 @@
+//! Which files are segments, and how the journal goes on after a full disk or a failed call.
+//!
+//! Rules that keep old records dead and new ones alive:
+//! - the old segment is synced before the header of the next one is written;
+//! - a segment is forgotten by the header of a later one, never by being overwritten: its file is free only after
+//!   that header was synced (else a Done could be gone while its Accept is still readable);
+//! - `sorttemp/` is synced before a segment is forgotten, so a claim that was unlinked stays unlinked.
+
+use std::io;
+
+use crate::base::limits;
+use crate::disk::body::lock;
+use crate::disk::fault;
+use crate::disk::fault::Refused;
+use crate::disk::journal::Active;
+use crate::disk::journal::Core;
+use crate::disk::journal::Effect;
+use crate::disk::journal::Order;
+use crate::disk::journal::Trouble;
+use crate::disk::journal::record_span;
+use crate::disk::medium::Access;
+use crate::disk::medium::Folder;
+use crate::disk::medium::Medium;
+use crate::disk::recover::Free;
+use crate::disk::recover::Segment;
+use crate::disk::segment;
+use crate::queue::index::Parked;
+use crate::queue::progress::Progress;
+use crate::queue::record;
+use crate::queue::record::Header;
+use crate::queue::record::JOINED;
+use crate::queue::record::Kind;
+use crate::queue::record::SECTOR;
+use crate::queue::record::SECTOR_LEN;
+
+/// Zeros for new files.
+static BLANK: [u8; 64 * 1024] = [0; 64 * 1024];
+
+impl<M: Medium> Core<M> {
+    /// Goes on to the next segment. `accept`: for mail coming in, which leaves the last free segment alone.
+    pub(super) fn roll(&mut self, accept: bool) -> Result<(), Trouble> {
+        if self.active.is_some() {
+            self.flush_or_fail(true);
+            if self.broken.is_some() {
+                return Err(Trouble::Broken);
+            }
+        }
+        let slot = match self.take_slot(accept) {
+            Err(Trouble::Full) if !accept && self.forget_in_place() => self.take_slot(false)?,
+            taken => taken?,
+        };
+        self.forget_dead();
+        self.begin_segment(slot).map_err(|error| {
+            self.remember();
+            self.broken = Some(error.to_string());
+            Trouble::Broken
+        })
+    }
+
+    /// With no file left to write the next header into, forgets dead segments in the header of the last one. One
+    /// copy of it is always whole. Says whether that freed a file.
+    fn forget_in_place(&mut self) -> bool {
+        let Some(last) = self.used.back().copied() else {
+            return false;
+        };
+        self.forget_dead();
+        // The last one stays, whatever lives in it: its header is what forgets the others.
+        if self.limbo.last().is_some_and(|s| s.number == last.number) {
+            self.used.extend(self.limbo.pop());
+        }
+        if self.limbo.is_empty() {
+            return false;
+        }
+        let oldest = self.used.front().map_or(last.number, |s| s.number);
+        match self.rewrite_header(last, oldest) {
+            Ok(()) => {
+                self.settle_limbo();
+                true
+            }
+            Err(_) => {
+                self.remember();
+                false
+            }
+        }
+    }
+
+    fn rewrite_header(&self, last: Segment, oldest: u64) -> io::Result<()> {
+        let name = segment::name(last.slot);
+        let file = self.medium.open(Folder::Queue, &name, Access::Write)?;
+        let len = self.medium.len(&file)?;
+        let Ok(header) = segment::header(&self.medium, &file, len)? else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let mut sector = Vec::new();
+        Header { oldest, ..header }.write(&mut sector);
+        self.medium.write_at(&file, 0, &sector)?;
+        self.medium.sync(&file)?;
+        let back = u64::from(last.size).saturating_sub(SECTOR_LEN);
+        self.medium.write_at(&file, back, &sector)?;
+        self.medium.sync(&file)
+    }
+
+    /// The header that was to forget them is not there: they count again.
+    fn remember(&mut self) {
+        while let Some(segment) = self.limbo.pop() {
+            self.used.push_front(segment);
+        }
+    }
+
+    /// Puts the header of a new segment into the buffer.
+    fn begin_segment(&mut self, free: Free) -> io::Result<()> {
+        let name = segment::name(free.slot);
+        let file = match self.medium.open(Folder::Queue, &name, Access::Write) {
+            Ok(file) => file,
+            Err(error) => {
+                self.bin.push(free.slot);
+                return Err(error);
+            }
+        };
+        let (number, salt) = (self.next_number, self.next_salt());
+        self.next_number = number.saturating_add(1);
+        let header = Header {
+            size: free.size,
+            number,
+            salt,
+            previous: self.last.0,
+            previous_end: self.last.1,
+            oldest: self.used.front().map_or(number, |oldest| oldest.number),
+            next_id: self.next_id,
+            clock: self.clock,
+        };
+        self.buffer.clear();
+        self.written = 0;
+        header.write(&mut self.buffer);
+        lock(&self.index).use_slot(free.slot, number, salt);
+        self.used.push_back(Segment {
+            slot: free.slot,
+            number,
+            size: free.size,
+            end: u32::try_from(SECTOR).unwrap_or(0),
+            suspect: false,
+        });
+        self.active = Some(Active {
+            file,
+            slot: free.slot,
+            size: free.size,
+            salt,
+            base: 0,
+        });
+        Ok(())
+    }
+
+    /// splitmix64: every use of a slot has another salt, and none can be told from those before.
+    fn next_salt(&mut self) -> u32 {
+        self.salts = self.salts.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.salts;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0)
+    }
+
+    /// A free file, the one that was free longest first; makes one when there is none.
+    fn take_slot(&mut self, accept: bool) -> Result<Free, Trouble> {
+        self.drop_odd_sizes();
+        // The last one is for noting what left; an empty journal has nothing to note yet.
+        let keep = usize::from(accept && !self.used.is_empty());
+        while self.free.len() <= keep {
+            let size = u64::from(self.options.segment);
+            let room = if accept {
+                self.has_room()
+            } else {
+                self.medium.free().is_ok_and(|free| free >= size)
+            };
+            if !room {
+                break;
+            }
+            match self.make_slot() {
+                Ok(free) => self.free.push(free),
+                Err(error) if fault::is_full(&error) => break,
+                Err(error) => {
+                    self.broken = Some(error.to_string());
+                    return Err(Trouble::Broken);
+                }
+            }
+        }
+        if self.free.len() > keep {
+            Ok(self.free.remove(0))
+        } else {
+            Err(Trouble::Full)
+        }
+    }
+
+    /// Whether one more segment leaves the floor of free space alone.
+    pub(super) fn has_room(&self) -> bool {
+        let wanted = self
+            .options
+            .free_floor
+            .saturating_add(u64::from(self.options.segment));
+        // A file system that cannot tell says so when it is written to.
+        self.medium.free().is_ok_and(|free| free >= wanted)
+    }
+
+    /// Free files from a time when segments had another size.
+    fn drop_odd_sizes(&mut self) {
+        let size = self.options.segment;
+        let (fit, odd): (Vec<Free>, Vec<Free>) =
+            self.free.drain(..).partition(|free| free.size == size);
+        self.free = fit;
+        for free in odd {
+            self.remove_slot(free.slot);
+        }
+    }
+
+    pub(super) fn remove_slot(&mut self, slot: u32) {
+        // A file that stays is found free at the next start.
+        let _ = self.medium.unlink(Folder::Queue, &segment::name(slot));
+    }
+
+    /// Makes a file and fills it with zeros: space that was only reserved would change the file system's own
+    /// records at each first write.
+    pub(super) fn make_slot(&mut self) -> io::Result<Free> {
+        let taken = |slot: &u32| {
+            self.used.iter().any(|s| s.slot == *slot)
+                || self.limbo.iter().any(|s| s.slot == *slot)
+                || self.free.iter().any(|s| s.slot == *slot)
+                || self.bin.contains(slot)
+        };
+        let slot = (0..u32::MAX)
+            .find(|slot| !taken(slot))
+            .ok_or(io::ErrorKind::StorageFull)?;
+        let size = self.options.segment;
+        let made = self.fill(slot, size);
+        if made.is_err() {
+            self.remove_slot(slot);
+        }
+        made.map(|()| Free { slot, size })
+    }
+
+    fn fill(&self, slot: u32, size: u32) -> io::Result<()> {
+        let file = self
+            .medium
+            .open(Folder::Queue, &segment::name(slot), Access::Create)?;
+        let mut at = 0;
+        while at < size {
+            let step = size.saturating_sub(at).min(64 * 1024);
+            let zeros = BLANK.get(..usize::try_from(step).unwrap_or(0));
+            self.medium
+                .write_at(&file, u64::from(at), zeros.unwrap_or_default())?;
+            at = at.saturating_add(step);
+        }
+        self.medium.sync(&file)?;
+        self.medium.sync_folder(Folder::Queue)
+    }
+
+    /// Takes segments without life off the old end; the next header forgets them. Everything written so far must be
+    /// synced, for it is what killed them.
+    fn forget_dead(&mut self) {
+        let dead = {
+            if self.doubt {
+                return;
+            }
+            let index = lock(&self.index);
+            let dead = |segment: &&Segment| index.slot(segment.slot).live == 0;
+            self.used.iter().take_while(dead).count()
+        };
+        if dead > 0 && self.medium.sync_folder(Folder::Sorttemp).is_ok() {
+            self.limbo.extend(self.used.drain(..dead));
+        }
+    }
+
+    /// The header that forgets them is synced: they are free.
+    pub(super) fn settle_limbo(&mut self) {
+        for segment in std::mem::take(&mut self.limbo) {
+            if segment.suspect {
+                self.remove_slot(segment.slot);
+            } else {
+                self.free.push(Free {
+                    slot: segment.slot,
+                    size: segment.size,
+                });
+            }
+        }
+    }
+
+    pub(super) fn flush_or_fail(&mut self, sync: bool) {
+        if let Err(error) = self.flush(sync) {
+            self.fail(&error);
+        }
+    }
+
+    /// A write or sync failed: nothing unsynced in the active segment may be believed, not even if a later call
+    /// succeeds. Accepts are refused, the rest is parked, the segment ends at its last sync.
+    fn fail(&mut self, error: &io::Error) {
+        self.broken = Some(error.to_string());
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        for effect in std::mem::take(&mut self.at_sync) {
+            match effect {
+                Effect::Answer(at) => self.answer(at, Err(Refused::Broken(error.to_string()))),
+                // The record may be on the disk after all, until the next header cuts it off; so its body stays
+                // until then.
+                Effect::Accepted(id, _, file) if file > 0 => self.unlink.push(id),
+                _ => {}
+            }
+        }
+        self.at_write.clear();
+        self.coming = (0, 0);
+        self.copying = None;
+        self.copied = false;
+        self.written = 0;
+        self.doubt = true;
+        let buffer = std::mem::take(&mut self.buffer);
+        let start = if active.base == 0 { SECTOR } else { 0 };
+        self.park(buffer.get(start..).unwrap_or_default(), active.salt);
+        if active.base == 0 {
+            self.used.pop_back();
+            self.bin.push(active.slot);
+            self.remember();
+        } else if let Some(segment) = self.used.back_mut() {
+            segment.suspect = true;
+            segment.end = active.base;
+        }
+    }
+
+    /// Keeps in memory what a failed segment said about messages that are in the index.
+    fn park(&mut self, records: &[u8], salt: u32) {
+        let mut rest = records;
+        let mut joined = false;
+        while let Some(span) = record_span(rest) {
+            let found = record::read(rest, salt).map(|(record, _)| record);
+            rest = rest.get(span..).unwrap_or_default();
+            let Some(record) = found else {
+                continue;
+            };
+            // What is joined to a refused accept is refused with it.
+            let skip = std::mem::replace(&mut joined, record.flags & JOINED != 0);
+            let known = || lock(&self.index).get(record.id).is_some();
+            match record.kind {
+                _ if skip => {}
+                // Its effect may have been applied already, so whether the index knows it says nothing.
+                Kind::Done => self.park_done(record.id),
+                Kind::Progress if known() => {
+                    let mut index = lock(&self.index);
+                    let parked = index.parked.entry(record.id).or_default();
+                    parked.progress = Some(record.payload.into());
+                }
+                Kind::Hold if known() => {
+                    let mut index = lock(&self.index);
+                    let parked = index.parked.entry(record.id).or_default();
+                    parked.hold = Some(Some(record.payload.into()));
+                }
+                Kind::Release if known() => {
+                    let mut index = lock(&self.index);
+                    index.parked.entry(record.id).or_default().hold = Some(None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Opens a fresh segment when the journal is broken, and writes what was parked.
+    pub(super) fn recommence(&mut self) {
+        if self.broken.is_some()
+            && let Err(error) = self.prove()
+        {
+            self.broken = Some(error.to_string());
+            return;
+        }
+        if !lock(&self.index).parked.is_empty() {
+            self.unpark();
+        }
+    }
+
+    /// Believes the disk again once a fresh segment was written, synced and read back.
+    fn prove(&mut self) -> io::Result<()> {
+        while let Some(slot) = self.bin.last() {
+            match self.medium.unlink(Folder::Queue, &segment::name(*slot)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => self.bin.pop(),
+            };
+            // Its refused records must not come back with its name.
+            self.medium.sync_folder(Folder::Queue)?;
+        }
+        if self.active.is_some() {
+            // Only the making of a next segment failed; nothing that was written is in doubt.
+            self.broken = None;
+            return Ok(());
+        }
+        self.drop_odd_sizes();
+        let free = if self.free.is_empty() {
+            self.make_slot()?
+        } else {
+            self.free.remove(0)
+        };
+        self.begin_segment(free)?;
+        let header = self.buffer.clone();
+        if let Err(error) = self.flush(true) {
+            self.fail(&error);
+            return Err(error);
+        }
+        let mut back = [0; SECTOR];
+        let same = match &self.active {
+            Some(active) => {
+                self.medium.read_at(&active.file, 0, &mut back)? == SECTOR && back[..] == header[..]
+            }
+            None => false,
+        };
+        if !same {
+            return Err(io::Error::other("what was written does not read back"));
+        }
+        self.broken = None;
+        Ok(())
+    }
+
+    /// Writes what was parked; what cannot be written is parked again.
+    fn unpark(&mut self) {
+        let parked = std::mem::take(&mut lock(&self.index).parked);
+        for (
+            id,
+            Parked {
+                progress,
+                hold,
+                done,
+            },
+        ) in parked
+        {
+            if done {
+                let start = record::open(&mut self.buffer, Kind::Done, 0, id);
+                match self.append(start) {
+                    Ok(_) => self.at_write.push(Effect::Finished(id)),
+                    Err(_) => self.park_done(id),
+                }
+                continue;
+            }
+            // Made by us a moment ago, so it can be read; were it not, an attempt would be repeated.
+            if let Some(Ok(progress)) = progress.map(|payload| Progress::read(&payload)) {
+                self.note(Order::Progress(id, progress));
+            }
+            match hold {
+                Some(Some(text)) => {
+                    let text = String::from_utf8_lossy(&text).into_owned();
+                    self.note(Order::Hold(id, text));
+                }
+                Some(None) => self.note(Order::Release(id)),
+                None => {}
+            }
+        }
+    }
+
+    /// Keeps a few segments ready, and no more than a few. Says whether there is more to do.
+    pub(super) fn keep_spares(&mut self) -> bool {
+        if self.broken.is_some() {
+            return false;
+        }
+        let Some(active) = &self.active else {
+            return false;
+        };
+        let used = u64::from(active.base).saturating_mul(2);
+        let half = used > u64::from(active.size);
+        let ready = self.free.len().saturating_add(self.limbo.len());
+        if half && ready < limits::SPARE_SEGMENTS && self.has_room() {
+            // A failure here is found again, and reported, by the one who needs the segment.
+            if let Ok(free) = self.make_slot() {
+                self.free.push(free);
+            }
+            return false;
+        }
+        if self.free.len() > limits::SPARE_SEGMENTS.saturating_mul(2)
+            && let Some(free) = self.free.pop()
+        {
+            self.remove_slot(free.slot);
+            return true;
+        }
+        false
+    }
+}

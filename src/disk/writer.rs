@@ -1,0 +1,164 @@
+//! The one thread that owns the journal.
+//!
+//! It takes all orders that wait, so under load one sync serves many; it never waits for company, so alone a message
+//! costs exactly one. Idle, it sleeps without a timer (promise G7).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::base::MsgId;
+use crate::base::limits;
+use crate::disk::body::lock;
+use crate::disk::fault::Refused;
+use crate::disk::journal::Core;
+use crate::disk::journal::Order;
+use crate::disk::lock::HomeLock;
+use crate::disk::medium::Disk;
+use crate::disk::oneshot;
+use crate::queue::index::Index;
+
+/// What the thread and the handles share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub queue: Mutex<Queue>,
+    pub wake: Condvar,
+    pub index: Arc<Mutex<Index>>,
+    pub status: Mutex<Status>,
+}
+
+/// What the handles may ask at any time.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    pub broken: Option<String>,
+    pub lost: Vec<MsgId>,
+}
+
+/// What waits for the thread.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub orders: Vec<Order>,
+    /// For those orders that are answered, in order.
+    pub answers: Vec<oneshot::Sender<Result<(), Refused>>>,
+    /// Messages with orders that are not in the index yet, and how many.
+    pub unseen: BTreeMap<MsgId, usize>,
+    pub next_id: MsgId,
+    /// The thread waits to be notified.
+    pub asleep: bool,
+    /// It is to end when nothing waits any more.
+    pub over: bool,
+    /// It has ended.
+    pub gone: bool,
+    /// Those who wait for its end.
+    pub closed: Vec<oneshot::Sender<()>>,
+}
+
+impl Shared {
+    pub(super) fn new(next_id: MsgId, index: Arc<Mutex<Index>>) -> Self {
+        Self {
+            queue: Mutex::new(Queue {
+                orders: Vec::new(),
+                answers: Vec::new(),
+                unseen: BTreeMap::new(),
+                next_id,
+                asleep: false,
+                over: false,
+                gone: false,
+                closed: Vec::new(),
+            }),
+            wake: Condvar::new(),
+            index,
+            status: Mutex::new(Status::default()),
+        }
+    }
+}
+
+/// The thread. Gives the home free at its end.
+pub(super) fn run(core: Core<Disk>, home: HomeLock, shared: &Shared) {
+    write(core, shared);
+    drop(home);
+    let closed = {
+        let mut queue = lock(&shared.queue);
+        queue.gone = true;
+        std::mem::take(&mut queue.closed)
+    };
+    for waiting in closed {
+        // Nobody waiting is no fault.
+        let _ = waiting.send(());
+    }
+}
+
+fn write(mut core: Core<Disk>, shared: &Shared) {
+    let (mut orders, mut answers) = (Vec::new(), Vec::new());
+    let mut seen: Vec<MsgId> = Vec::new();
+    let mut wait = limits::PROGRESS_SYNC;
+    let mut more = false;
+    loop {
+        let unsettled = core.is_unsettled();
+        let over = {
+            let mut queue = lock(&shared.queue);
+            while queue.orders.is_empty() && !queue.over && !more {
+                queue.asleep = true;
+                if !unsettled {
+                    queue = shared
+                        .wake
+                        .wait(queue)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+                let woken = shared.wake.wait_timeout(queue, wait);
+                let timeout;
+                (queue, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+                if timeout.timed_out() {
+                    break;
+                }
+            }
+            queue.asleep = false;
+            std::mem::swap(&mut orders, &mut queue.orders);
+            std::mem::swap(&mut answers, &mut queue.answers);
+            queue.over
+        };
+        if !orders.is_empty() {
+            seen.extend(orders.iter().filter_map(Order::about));
+            let results = core.commit(&mut orders);
+            publish(&mut core, shared, &mut seen);
+            for (answer, result) in answers.drain(..).zip(results) {
+                // Who went away without waiting gets no answer.
+                let _ = answer.send(result);
+            }
+            wait = limits::PROGRESS_SYNC;
+        } else if over {
+            core.close();
+            return;
+        } else if !more {
+            core.settle();
+            publish(&mut core, shared, &mut seen);
+            // A disk that does not work is asked less and less often; a good one has nothing left to settle.
+            wait = wait.saturating_mul(2).min(limits::REOPEN_WAIT);
+        }
+        more = core.tidy();
+    }
+}
+
+/// Tells the handles what became of the orders about the messages that were `seen`.
+fn publish(core: &mut Core<Disk>, shared: &Shared, seen: &mut Vec<MsgId>) {
+    if !seen.is_empty() {
+        let mut queue = lock(&shared.queue);
+        for id in seen.drain(..) {
+            if let Some(count) = queue.unseen.get_mut(&id) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    queue.unseen.remove(&id);
+                }
+            }
+        }
+    }
+    let lost = core.take_lost();
+    let mut status = lock(&shared.status);
+    if status.broken.as_deref() != core.broken() {
+        status.broken = core.broken().map(str::to_owned);
+    }
+    status.lost.extend(lost);
+}
