@@ -51,9 +51,9 @@ fn take(folders: &Folders, id: u64) -> Claim {
     claim
 }
 
-fn read(claim: &Claim, dots: Dots) -> (Given, Vec<u8>) {
+fn read(claim: Claim, dots: Dots) -> (Given, Vec<u8>) {
     let domain = Domain::parse("nas.lan").unwrap();
-    let given = letter::envelope(claim, dots, &domain).unwrap();
+    let given = letter::envelope(&claim, dots, &domain).unwrap();
     let plan = Plan {
         repair: true,
         without: &[Field::Bcc, Field::ResentBcc, Field::ReturnPath],
@@ -62,7 +62,9 @@ fn read(claim: &Claim, dots: Dots) -> (Given, Vec<u8>) {
     let mut letter = Letter::new(claim, &given, plan).unwrap();
     let mut message = Vec::new();
     while letter.step(&mut message).unwrap() {}
+    let claim = letter.into_claim();
     assert!(claim.stood_still());
+    claim.finish().unwrap();
     (given, message)
 }
 
@@ -94,7 +96,7 @@ fn a_drop_file_in_any_pickup_folder_is_sent_again_with_its_envelope() {
             fs::rename(path, folders.pickup.join("again.eml")).unwrap();
 
             let claim = take(&folders, 8);
-            let (given, again) = read(&claim, dots);
+            let (given, again) = read(claim, dots);
             assert_eq!(given.envelope.sender.as_ref(), sender);
             let back: Vec<&Address> = given
                 .envelope
@@ -108,7 +110,6 @@ fn a_drop_file_in_any_pickup_folder_is_sent_again_with_its_envelope() {
                 String::from_utf8_lossy(&again),
                 String::from_utf8_lossy(message)
             );
-            claim.finish().unwrap();
         }
     }
 }
@@ -132,7 +133,7 @@ fn what_sendmail_takes_comes_out_as_it_went_in() {
 
     let claim = take(&folders, 1);
     // Also where the owner has said that pickup files are stuffed.
-    let (given, message) = read(&claim, Dots::Always);
+    let (given, message) = read(claim, Dots::Always);
     assert_eq!(given.envelope.sender, None);
     assert_eq!(given.sender_name, "J\u{f6}rg \"D\"");
     let to: Vec<String> = given

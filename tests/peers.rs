@@ -1,6 +1,8 @@
 //! Real programs send through mailroot to Postfix's smtp-sink; what arrives is what they sent, byte for byte, except
 //! for the trace fields. And a real Postfix as smart host, with STARTTLS and AUTH.
 #![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -25,6 +25,7 @@ use crate::mail::header::Walker;
 use crate::mail::list;
 use crate::mail::list::BadEntry;
 use crate::mail::list::Mailbox;
+use crate::mail::words;
 
 /// The envelope of a pickup file, and what is needed to read the message behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,16 @@ pub struct Given {
     /// Where the message starts in the file.
     start: u64,
     dots: Dots,
+}
+
+impl Given {
+    /// The `From` of a message that has none: who sent it, by the name that was given; for the null sender us.
+    pub fn from_field(&self, hostname: &Domain) -> String {
+        match &self.envelope.sender {
+            Some(address) => words::mailbox(&self.sender_name, address),
+            None => format!("MAILER-DAEMON@{hostname}"),
+        }
+    }
 }
 
 /// Why a file is no message. It goes to badmail.
@@ -703,11 +714,13 @@ mod tests {
         folders.create().unwrap();
         let claim = take(
             &folders,
-            b"X-Sender: a@x.example\nX-Ret: HDRS\nX-Envid: id+2B1\nX-Notify: never\nX-Receiver: b@x.example\n\
+            b"X-Sender: \"A, B\" <a@x.example>\nX-Ret: HDRS\nX-Envid: id+2B1\nX-Notify: never\nX-Receiver: b@x.example\n\
               X-Notify: success,delay\nX-Receiver: c@x.example\nX-Orcpt: rfc822;orig@x.example\n\nx",
         );
         let home = Domain::parse("nas.lan").unwrap();
-        let envelope = envelope(&claim, Dots::Never, &home).unwrap().envelope;
+        let given = envelope(&claim, Dots::Never, &home).unwrap();
+        assert_eq!(given.from_field(&home), "\"A, B\" <a@x.example>");
+        let envelope = given.envelope;
         assert_eq!(envelope.ret, Some(Ret::Headers));
         assert_eq!(envelope.envid.as_deref(), Some("id+2B1"));
         let [b, c] = envelope.recipients.as_slice() else {
@@ -753,9 +766,12 @@ mod tests {
         all.append(&mut out);
         assert_eq!(all.iter().filter(|&&b| b == b'\r').count(), 200_003);
         assert!(all.ends_with(b"line 199999\r\n"));
-        let claim = letter.into_claim();
+        let mut claim = letter.into_claim();
+        assert!(claim.stood_still());
         fs::write(claim.path(), "changed while it was read").unwrap();
         assert!(!claim.stood_still());
+        claim.refresh().unwrap();
+        assert!(claim.stood_still());
     }
 
     #[test]

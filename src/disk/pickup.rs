@@ -284,11 +284,17 @@ impl Scanner {
             let before = std::mem::replace(before, now);
             return before.look != look || before.since.is_some() != since.is_some();
         }
-        if self.watched.len() < limits::PICKUP_WATCHED {
+        // What lies there for good may not take all the room from what is still being written.
+        let room = if since.is_some() {
+            limits::PICKUP_WATCHED
+        } else {
+            limits::PICKUP_WATCHED / 2
+        };
+        let fits = self.watched.len() < room;
+        if fits {
             self.watched.insert(name.to_owned(), now);
-            return true;
         }
-        false
+        fits
     }
 }
 
@@ -348,9 +354,9 @@ pub struct Claim {
 
 /// Takes a file out of the folder by renaming it to `sorttemp/<id>.claim`.
 ///
-/// It is opened first, without following links; when somebody has put something else under the name in between, that
-/// goes back and nothing is claimed. What cannot be claimed is never moved, so no event follows from trying; tell
-/// [`Scanner::set_aside`] about it, and the owner once.
+/// It is opened before, to see that we may, and again after, since only then nobody can put something else under the
+/// name; links are not followed. When that was tried in between, it goes back and nothing is claimed. What cannot be claimed
+/// is never moved, so no event follows from trying; tell [`Scanner::set_aside`] about it, and the owner once.
 pub fn claim(
     folder: &Path,
     name: &OsStr,
@@ -360,17 +366,10 @@ pub fn claim(
 ) -> Result<Claim, Left> {
     check(folder, name, rules).map_err(|(_, left)| left)?;
     let from = folder.join(name);
-    let mut claim = open(from.clone(), name, id, rules)?;
-    claim.path = sorttemp.join(format!("{id}.claim"));
-    rustix::fs::rename(&from, &claim.path)?;
-    let flags = AtFlags::SYMLINK_NOFOLLOW;
-    let moved = rustix::fs::statat(rustix::fs::CWD, &claim.path, flags)?;
-    if Look::at(&moved).inode == claim.look.inode {
-        Ok(claim)
-    } else {
-        put_back(&claim.path, folder, name);
-        Err(Left::Moving)
-    }
+    open(from.clone(), name, id, rules)?;
+    let path = sorttemp.join(format!("{id}.claim"));
+    rustix::fs::rename(&from, &path)?;
+    open(path.clone(), name, id, rules).inspect_err(|_| put_back(&path, folder, name))
 }
 
 fn open(path: PathBuf, name: &OsStr, id: MsgId, rules: &Rules) -> Result<Claim, Left> {
@@ -486,6 +485,12 @@ impl Claim {
     /// Its message is in the journal: the file goes.
     pub fn finish(self) -> io::Result<()> {
         fs::remove_file(&self.path)
+    }
+
+    /// Puts it back for a later try, never onto another file. The folder's watch hears of that: the caller has to
+    /// leave this one event aside, or a file that is still written to passes for one that was renamed in whole.
+    pub fn put_back(self, folder: &Path) {
+        put_back(&self.path, folder, &self.name);
     }
 }
 
@@ -667,8 +672,12 @@ mod tests {
         );
         // Put back it never lands on another file.
         fs::write(folders.pickup.join("b"), "new").unwrap();
-        super::put_back(again.path(), &folders.pickup, "b".as_ref());
-        assert_eq!(fs::read_to_string(folders.pickup.join("b")).unwrap(), "new");
+        fs::write(folders.pickup.join("2.claim"), "new").unwrap();
+        again.put_back(&folders.pickup);
+        assert_eq!(
+            fs::read_to_string(folders.pickup.join("2.claim")).unwrap(),
+            "new"
+        );
         assert_eq!(
             fs::read_to_string(folders.pickup.join("9.claim")).unwrap(),
             "b"

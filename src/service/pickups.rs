@@ -36,7 +36,6 @@ use crate::service::intake::Intake;
 use crate::service::intake::NotTaken;
 use crate::service::log::emit;
 use crate::service::notices;
-use crate::service::show;
 
 /// Files taken in one stroke: one sync of the folder and, mostly, one of the journal for all of them.
 const BATCH: usize = 16;
@@ -91,7 +90,7 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
             None => break,
             Some(Heard::Files(names)) => {
                 let names = ready(&service, names, &mut scanner).await;
-                scan = !take_all(&service, names).await;
+                scan = !take_all(&service, names, &mut scanner).await;
             }
             Some(Heard::Rescan) => {
                 scan = true;
@@ -202,14 +201,17 @@ async fn scan_all(service: &Rc<Service>, mut scanner: Scanner) -> Scanner {
             }
         };
         complain(&step.left);
-        if !take_all(service, step.ready).await || step.over || service.ending.has_begun() {
+        if !take_all(service, step.ready, &mut scanner).await
+            || step.over
+            || service.ending.has_begun()
+        {
             return scanner;
         }
     }
 }
 
 /// Takes these files, some at a time. False when the queue takes no more for now.
-async fn take_all(service: &Rc<Service>, names: Vec<OsString>) -> bool {
+async fn take_all(service: &Rc<Service>, names: Vec<OsString>, scanner: &mut Scanner) -> bool {
     for batch in names.chunks(BATCH) {
         if service.parked.get() > 0 {
             return false;
@@ -232,7 +234,9 @@ async fn take_all(service: &Rc<Service>, names: Vec<OsString>) -> bool {
             let synced = sync_folder(&folders.sorttemp);
             (claims, left, synced)
         };
-        let (claims, left, synced) = service.worker.run(claim).await;
+        let (claims, mut left, synced) = service.worker.run(claim).await;
+        // Each is told once.
+        left.retain(|(name, _)| scanner.set_aside(name));
         complain(&left);
         if let Err(error) = synced {
             // Journaled now, they might come back under their old names after a power cut.
@@ -351,6 +355,16 @@ async fn take_one(service: Rc<Service>, claim: Claim) -> Took {
         Some(user) => format!("uid {} ({user})", claim.uid()),
         None => format!("uid {}", claim.uid()),
     };
+    let most = service.live().config.limits.message_bytes;
+    if claim.size() > most {
+        // The scan leaves larger ones where they are, but what our own `sendmail` took is ours to answer for.
+        let why = format!(
+            "it has {} bytes and limits.message_bytes allows {most}",
+            claim.size()
+        );
+        refuse(&service, claim, &why, "5.3.4", &who).await;
+        return Took::Done;
+    }
     match given {
         Ok(given) => store(&service, claim, given, user, who).await,
         Err(letter::Fault::Malformed(why)) => {
@@ -417,7 +431,7 @@ async fn store(
     let plan = Plan {
         repair: true,
         without: &[Field::Bcc, Field::ResentBcc],
-        from: Some(sender_field(&given)),
+        from: Some(given.from_field(&service.live().config.hostname)),
         ..Plan::default()
     };
     let (mut intake, plan) =
@@ -471,16 +485,5 @@ async fn store(
             Took::Done
         }
         Err(why) => refused(claim, &why.to_string()),
-    }
-}
-
-/// The From of a message that has none: who sends it.
-fn sender_field(given: &Given) -> String {
-    let address = show::path(given.envelope.sender.as_ref());
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == ' ' || c == '-';
-    match given.sender_name.as_str() {
-        "" => address,
-        name if name.chars().all(plain) => format!("{name} <{address}>"),
-        _ => format!("<{address}>"),
     }
 }

@@ -11,6 +11,7 @@ use smol::Timer;
 use smol::future;
 
 use crate::config::Config;
+use crate::disk::drop;
 use crate::disk::fault::OpenError;
 use crate::disk::folders::Folders;
 use crate::disk::handle::Journal;
@@ -148,8 +149,26 @@ fn resume(service: &Service, recovery: &Recovery) {
     });
 }
 
+/// Removes what a crash left half-written in drop and badmail; its messages are in the journal still.
+fn sweep(service: &Service) {
+    let folders = &service.folders;
+    let swept = [
+        drop::sweep(&folders.sorttemp),
+        drop::sweep(&folders.drop),
+        notices::badmail(service).sweep(),
+    ];
+    for error in swept.into_iter().filter_map(Result::err) {
+        let why = error.to_string();
+        emit(&Event::Trouble {
+            what: "sweep",
+            why: &why,
+        });
+    }
+}
+
 /// Runs everything until the end.
 async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartError> {
+    sweep(&service);
     let live = service.live();
     let places: Vec<Place> = live
         .config
@@ -187,7 +206,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         home: &live.config.home.display().to_string(),
         queued: service.journal.usage().messages,
     });
-    drop(live);
+    std::mem::drop(live);
 
     loop {
         match signals.next().await {
