@@ -206,7 +206,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         home: &live.config.home.display().to_string(),
         queued: service.journal.usage().messages,
     });
-    std::mem::drop(live);
+    drop(live);
 
     loop {
         match signals.next().await {
