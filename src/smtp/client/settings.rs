@@ -75,7 +75,7 @@ pub struct Login {
 /// What proves who we are.
 #[derive(Clone)]
 pub enum Secret {
-    /// For SCRAM-SHA-256, PLAIN and LOGIN.
+    /// For SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN and LOGIN.
     Password(String),
     /// An OAuth 2 access token, for XOAUTH2.
     Token(String),
