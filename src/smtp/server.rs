@@ -118,7 +118,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A session with the client at `peer`, encrypted from the start when `tls` is set. It greets first.
+    /// A session with the client at `peer`, encrypted from the start when `tls` is set (RFC 8314 s3). It greets first.
     pub fn new(settings: Rc<Settings>, peer: Option<IpAddr>, tls: bool, now: Tick) -> Self {
         let mut out = Out::default();
         out.plain(

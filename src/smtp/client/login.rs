@@ -1,4 +1,7 @@
 //! One AUTH exchange on the client's side (RFC 4954 s4).
+//!
+//! What is offered strongest is used, and nothing weaker is tried when that fails: somebody in the middle could make
+//! it fail.
 
 use crate::smtp::client::capability::Capabilities;
 use crate::smtp::client::settings::Login;

@@ -46,6 +46,7 @@ pub fn write(out: &mut Out, settings: &Settings, session: &Session, plus: bool) 
             offer(name);
         }
     }
+    // RFC 2034 s3: all other replies carry a status from now on.
     out.plain(250, format_args!("ENHANCEDSTATUSCODES"));
 }
 
