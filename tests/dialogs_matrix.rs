@@ -185,7 +185,12 @@ fn cell(state: &str, before: &[&str], command: &str) -> String {
     }
     peer.say(command);
     let last = |line: &&str| line.as_bytes()[3] == b' ';
-    let codes: Vec<&str> = peer.said.lines().filter(last).map(|l| &l[..3]).collect();
+    let codes: Vec<&str> = peer
+        .said
+        .lines()
+        .filter(last)
+        .filter_map(|l| l.get(..3))
+        .collect();
     let mark = match () {
         () if peer.closed => "x",
         () if peer.handshake => "t",
