@@ -50,7 +50,7 @@ pub struct Options {
     pub queue_messages: usize,
     /// Free space on the disk, in bytes, that mail coming in leaves alone; records of what left may use it.
     pub free_floor: u64,
-    /// Start of the salts: random in life, fixed in tests.
+    /// Secret behind the salts: another one at every start in life, fixed in tests.
     pub seed: u64,
 }
 
@@ -216,7 +216,6 @@ pub struct Core<M: Medium> {
     pub(super) next_number: u64,
     pub(super) next_id: MsgId,
     pub(super) clock: Wall,
-    pub(super) salts: u64,
     pub(super) copying: Option<Copying>,
     /// Copies wait for their sync.
     pub(super) copied: bool,
@@ -282,7 +281,6 @@ impl<M: Medium> Core<M> {
             next_number: last.0.saturating_add(1),
             next_id: found.next_id,
             clock: found.recovery.clock,
-            salts: options.seed,
             copying: None,
             copied: false,
             lost: Vec::new(),
@@ -313,7 +311,11 @@ impl<M: Medium> Core<M> {
 
     /// Whether something waits for a sync, or for the disk to work again.
     pub fn is_unsettled(&self) -> bool {
-        !self.buffer.is_empty() || !lock(&self.index).parked.is_empty()
+        !self.buffer.is_empty() || self.is_parked()
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        !lock(&self.index).parked.is_empty()
     }
 
     /// Writes all orders with one write and, when one of them needs it, one sync. The answers are those of the
@@ -321,6 +323,7 @@ impl<M: Medium> Core<M> {
     pub fn commit(&mut self, orders: &mut Vec<Order>) -> Vec<Result<(), Refused>> {
         self.recommence();
         let mut sync = false;
+        let mut syncs = Vec::new();
         for order in orders.drain(..) {
             match order {
                 Order::Accept(submission) => {
@@ -342,13 +345,23 @@ impl<M: Medium> Core<M> {
                     let answer = self.answers.len();
                     self.answers.push(self.refusal().map_or(Ok(()), Err));
                     self.at_sync.push(Effect::Answer(answer));
+                    syncs.push(answer);
                     sync = true;
                 }
                 Order::Seen => self.answers.push(Ok(())),
                 other => self.note(other),
             }
         }
+        if self.broken.is_none() && self.is_parked() {
+            // What this batch ended may have made the room that its records need.
+            self.unpark();
+        }
         self.flush_or_fail(sync || self.buffer.len() > limits::UNSYNCED);
+        if self.broken.is_none() && self.is_parked() {
+            for answer in syncs {
+                self.answer(answer, Err(Refused::DiskFull));
+            }
+        }
         std::mem::take(&mut self.answers)
     }
 
@@ -672,7 +685,7 @@ impl<M: Medium> Core<M> {
         self.settle_limbo();
         self.copied = false;
         self.apply(true);
-        if lock(&self.index).parked.is_empty() {
+        if !self.is_parked() {
             self.doubt = false;
             for id in std::mem::take(&mut self.unlink) {
                 // An orphan costs room until the next start, not mail.

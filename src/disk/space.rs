@@ -117,7 +117,8 @@ impl<M: Medium> Core<M> {
                 return Err(error);
             }
         };
-        let (number, salt) = (self.next_number, self.next_salt());
+        let number = self.next_number;
+        let salt = self.salt(number);
         self.next_number = number.saturating_add(1);
         let header = Header {
             size: free.size,
@@ -150,10 +151,13 @@ impl<M: Medium> Core<M> {
         Ok(())
     }
 
-    /// splitmix64: every use of a slot has another salt, and none can be told from those before.
-    fn next_salt(&mut self) -> u32 {
-        self.salts = self.salts.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.salts;
+    /// splitmix64 of a secret and the number: every use of a slot has another salt, and nobody who writes mail can
+    /// tell it.
+    fn salt(&self, number: u64) -> u32 {
+        let mut mixed = self
+            .options
+            .seed
+            .wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0)
@@ -367,7 +371,7 @@ impl<M: Medium> Core<M> {
             self.broken = Some(error.to_string());
             return;
         }
-        if !lock(&self.index).parked.is_empty() {
+        if self.is_parked() {
             self.unpark();
         }
     }
@@ -414,7 +418,7 @@ impl<M: Medium> Core<M> {
     }
 
     /// Writes what was parked; what cannot be written is parked again.
-    fn unpark(&mut self) {
+    pub(super) fn unpark(&mut self) {
         let parked = std::mem::take(&mut lock(&self.index).parked);
         for (
             id,
