@@ -399,6 +399,9 @@ impl<M: Medium> Core<M> {
         if let Some(refused) = self.refusal() {
             return Err(refused);
         }
+        if !self.has_reserve() {
+            return Err(Refused::DiskFull);
+        }
         let Submission {
             id,
             accept,

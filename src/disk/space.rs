@@ -47,6 +47,7 @@ impl<M: Medium> Core<M> {
         }
         let slot = match self.take_slot(accept) {
             Err(Trouble::Full) if !accept && self.forget_in_place() => self.take_slot(false)?,
+            Err(Trouble::Full) if !accept && self.resume() => return Ok(()),
             taken => taken?,
         };
         self.forget_dead();
@@ -55,6 +56,55 @@ impl<M: Medium> Core<M> {
             self.broken = Some(error.to_string());
             Trouble::Broken
         })
+    }
+
+    /// After a start on a full disk, with no file to write a header into: goes on in the newest segment, once what a
+    /// torn tail left there is blank.
+    fn resume(&mut self) -> bool {
+        let Some(last) = self.used.back().copied() else {
+            return false;
+        };
+        if self.active.is_some() || last.suspect {
+            return false;
+        }
+        let blank = || -> io::Result<M::File> {
+            let name = segment::name(last.slot);
+            let file = self.medium.open(Folder::Queue, &name, Access::Write)?;
+            let most = last.size.saturating_sub(u32::try_from(SECTOR).unwrap_or(0));
+            self.blank(&file, last.end, most)?;
+            self.medium.sync(&file)?;
+            Ok(file)
+        };
+        match blank() {
+            Ok(file) => {
+                self.active = Some(Active {
+                    file,
+                    slot: last.slot,
+                    size: last.size,
+                    salt: lock(&self.index).slot(last.slot).salt,
+                    base: last.end,
+                });
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether mail may come in: only while there is a file to go on with for noting what leaves.
+    pub(super) fn has_reserve(&mut self) -> bool {
+        if self.active.is_none() || !self.free.is_empty() || !self.limbo.is_empty() {
+            return true;
+        }
+        if !self.has_room() {
+            return false;
+        }
+        match self.make_slot() {
+            Ok(free) => {
+                self.free.push(free);
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// With no file left to write the next header into, forgets dead segments in the header of the last one. One
@@ -166,8 +216,8 @@ impl<M: Medium> Core<M> {
     /// A free file, the one that was free longest first; makes one when there is none.
     fn take_slot(&mut self, accept: bool) -> Result<Free, Trouble> {
         self.drop_odd_sizes();
-        // The last one is for noting what left; an empty journal has nothing to note yet.
-        let keep = usize::from(accept && !self.used.is_empty());
+        // The last one is for noting what left.
+        let keep = usize::from(accept);
         while self.free.len() <= keep {
             let size = u64::from(self.options.segment);
             let room = if accept {
@@ -244,16 +294,21 @@ impl<M: Medium> Core<M> {
         let file = self
             .medium
             .open(Folder::Queue, &segment::name(slot), Access::Create)?;
-        let mut at = 0;
-        while at < size {
-            let step = size.saturating_sub(at).min(64 * 1024);
-            let zeros = BLANK.get(..usize::try_from(step).unwrap_or(0));
-            self.medium
-                .write_at(&file, u64::from(at), zeros.unwrap_or_default())?;
-            at = at.saturating_add(step);
-        }
+        self.blank(&file, 0, size)?;
         self.medium.sync(&file)?;
         self.medium.sync_folder(Folder::Queue)
+    }
+
+    fn blank(&self, file: &M::File, from: u32, to: u32) -> io::Result<()> {
+        let mut at = from;
+        while at < to {
+            let step = to.saturating_sub(at).min(64 * 1024);
+            let zeros = BLANK.get(..usize::try_from(step).unwrap_or(0));
+            self.medium
+                .write_at(file, u64::from(at), zeros.unwrap_or_default())?;
+            at = at.saturating_add(step);
+        }
+        Ok(())
     }
 
     /// Takes segments without life off the old end; the next header forgets them. Everything written so far must be
