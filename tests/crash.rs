@@ -15,11 +15,11 @@ mod support;
 
 use mailroot::base::MsgId;
 use mailroot::disk::journal::Core;
-use mailroot::disk::journal::Options;
-use mailroot::disk::journal::Order;
 use mailroot::disk::medium::Access;
 use mailroot::disk::medium::Folder;
 use mailroot::disk::medium::Medium;
+use mailroot::disk::order::Options;
+use mailroot::disk::order::Order;
 use mailroot::queue::record::Header;
 
 use support::model::Run;
