@@ -14,10 +14,10 @@ use crate::base::limits;
 use crate::disk::body::lock;
 use crate::disk::fault::Refused;
 use crate::disk::journal::Core;
-use crate::disk::journal::Order;
 use crate::disk::lock::HomeLock;
 use crate::disk::medium::Disk;
 use crate::disk::oneshot;
+use crate::disk::order::Order;
 use crate::queue::index::Index;
 
 /// What the thread and the handles share.
