@@ -6,7 +6,6 @@ use crate::base::MsgId;
 use crate::disk::badmail::Badmail;
 use crate::disk::badmail::Caps;
 use crate::disk::badmail::Verdict;
-use crate::disk::fault::LoadError;
 use crate::disk::journal::Joined;
 use crate::disk::stored::StoredBody;
 use crate::mail::Address;
@@ -24,12 +23,12 @@ use crate::net::random;
 use crate::queue::Accept;
 use crate::queue::Door;
 use crate::queue::Progress;
-use crate::service::Service;
-use crate::service::deliver::Attempt;
+use crate::service::attempt::Attempt;
 use crate::service::event::Event;
 use crate::service::fold::Follows;
 use crate::service::intake::Intake;
 use crate::service::log::emit;
+use crate::service::shared::Service;
 use crate::service::show;
 
 /// The badmail folder as configured.
@@ -249,11 +248,4 @@ fn keep(
     // Too much of it is a nuisance, not a reason to keep the message in the queue.
     let _ = badmail.prune(verdict.at);
     Ok(())
-}
-
-/// A queued message cannot be read back: tells the operator, and holds it so that nothing touches what is left.
-pub fn damaged(service: &Service, id: MsgId, error: &LoadError) {
-    let why = error.to_string();
-    emit(&Event::Damaged { id, why: &why });
-    service.journal.hold(id, why);
 }
