@@ -81,8 +81,8 @@ pub async fn conclude(
     }
 }
 
-/// Journals the progress, together with the report that some recipients need. False when a report that is due could
-/// be neither queued nor put into badmail: then those recipients wait again.
+/// Journals the progress, together with the report that some recipients need. False when what nobody delivers could
+/// be neither reported nor put into badmail: then those recipients wait again.
 async fn record(service: &Rc<Service>, attempt: &mut Attempt, follows: &Follows) -> bool {
     let id = attempt.id;
     let progress = service
@@ -90,22 +90,26 @@ async fn record(service: &Rc<Service>, attempt: &mut Attempt, follows: &Follows)
         .borrow_mut()
         .progress(id, Progress::default())
         .clone();
-    if follows.report.is_empty() {
-        if follows.over {
-            service.journal.done(id);
+    let kept = follows.unreported.is_empty()
+        || notices::to_badmail(service, attempt, &progress, &follows.unreported).await;
+    let written = kept
+        && if !follows.report.is_empty() {
+            notices::report(service, attempt, &progress, follows).await
         } else {
-            service.journal.progress(id, progress);
-        }
+            if follows.over {
+                service.journal.done(id);
+            } else {
+                service.journal.progress(id, progress.clone());
+            }
+            true
+        };
+    if written {
         return true;
     }
-    if notices::report(service, attempt, &progress, follows).await {
-        return true;
-    }
-    // Neither reported nor in badmail (the disk is full, say): these recipients go back to waiting, so that the
-    // failure is found and reported again. Nothing is dropped (promise G2).
+    // The disk is full, say. The failure will be found and told again; nothing is dropped (promise G2).
     let mut active = service.active.borrow_mut();
     let progress = active.progress(id, progress);
-    for &at in &follows.report {
+    for &at in follows.report.iter().chain(&follows.unreported) {
         if let Some(reason) = progress.reason(at).cloned() {
             progress.set(at, Stage::Waiting, reason);
         }

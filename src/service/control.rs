@@ -298,5 +298,6 @@ async fn release(service: &Rc<Service>, id: &str) -> Result<String, String> {
     }
     service.journal.release(id);
     service.schedule_loaded(id).await?;
+    service.retry_one(id);
     Ok(format!("{id} goes now\n"))
 }

@@ -170,7 +170,10 @@ fn dialog(
     address: SocketAddr,
     login: Option<settings::Login>,
 ) -> settings::Settings {
-    let peer = format!("{} [{}]", host.name, address.ip());
+    let peer = match host.name.ip() {
+        Some(_) => host.name.to_string(),
+        None => format!("{} [{}]", host.name, address.ip()),
+    };
     settings::Settings {
         starttls: match route.tls {
             Tls::Off => StartTls::Never,
