@@ -97,8 +97,8 @@ fn rates() {
         .journal;
     let body = vec![b'x'; 1024];
     for tasks in [1_u32, 10, 50, 200] {
-        let executor = smol::LocalExecutor::new();
         let (start, before) = (Instant::now(), cpu());
+        let executor = smol::LocalExecutor::new();
         let counts: Vec<_> = (0..tasks)
             .map(|_| {
                 executor.spawn(async {
@@ -162,7 +162,7 @@ fn rates() {
     smol::block_on(journal.close());
     drop(journal);
 
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), cpu());
     let opened = Journal::open(&paths, Options::default(), Worker::start().unwrap()).unwrap();
     let read = start.elapsed();
     let mut count = 0_u32;
