@@ -12,6 +12,13 @@ pub const COMMAND_LINE: usize = 2048;
 /// Longest SASL line, CRLF included (RFC 4954 s4 asks for 12,288).
 pub const AUTH_LINE: usize = 12_288;
 
+/// Rounds of PBKDF2 that a peer may make us compute for SCRAM: below, a stolen verifier is cheap to break (RFC 7677
+/// s4 asks for 4,096); above, a hostile server could keep a small processor busy for minutes.
+pub const SCRAM_ROUNDS: std::ops::RangeInclusive<u32> = 4096..=600_000;
+
+/// Longest user name and longest password taken in an AUTH exchange.
+pub const CREDENTIAL: usize = 1024;
+
 /// Longest reply line taken from a peer, CRLF included. RFC 5321 s4.5.3.1.5 says 512; real servers write more.
 pub const REPLY_LINE: usize = 1024;
 
@@ -20,6 +27,20 @@ pub const REPLY_LINES: usize = 128;
 
 /// What is kept of a reply's text, for reports and logs.
 pub const REPLY_TEXT: usize = 512;
+
+/// What a server holds of replies to pipelined commands until it writes them all at once, and the room one more reply
+/// must find in it: the longest are the answer to EHLO and a refusal that quotes an address.
+pub const REPLIES_OUT: usize = 2048;
+
+/// See [`REPLIES_OUT`].
+pub const REPLY_ROOM: usize = 1024;
+
+/// Longest name a client may give itself in EHLO: a domain (RFC 5321 s4.5.3.1.2).
+pub const HELLO_NAME: usize = DOMAIN;
+
+/// What a client writes of pipelined commands before it reads their replies. Both ends waiting for room in a full
+/// socket would be a deadlock (RFC 2920 s3.1), so this stays far below any socket's buffer.
+pub const COMMANDS_OUT: usize = 4096;
 
 /// Longest local part (RFC 5321 s4.5.3.1.1).
 pub const LOCAL_PART: usize = 64;
@@ -40,6 +61,33 @@ pub const HEADER_BLOCK: usize = 64 * 1024;
 
 /// Longest single line of a message that the header walker holds while it looks for a field name.
 pub const FIELD_NAME: usize = 128;
+
+/// What is kept of a field's value when the walker learns it (subject, message id): enough for a report and a log
+/// line.
+pub const FIELD_KEPT: usize = 512;
+
+/// Longest envelope line at the top of a pickup file, folds included: a path, a long display name in encoded words,
+/// and air.
+pub const PICKUP_LINE: usize = 4096;
+
+/// Files of a pickup folder that are remembered between two scans while they may still be written to. More are seen
+/// once these are gone.
+pub const PICKUP_WATCHED: usize = 4096;
+
+/// Directory entries looked at in one step of a scan, so that a folder of a hundred thousand files stalls nobody.
+pub const PICKUP_STEP: usize = 256;
+
+/// How long a pickup file must not change before it is taken without an event that says it was closed.
+pub const PICKUP_SETTLE: Duration = Duration::from_secs(5);
+
+/// Buffer for file events: some 100 names of usual length a read.
+pub const WATCH_BUFFER: usize = 4096;
+
+/// Largest reason file of a bad message that is read back.
+pub const BADMAIL_REASON: usize = 1024 * 1024;
+
+/// Longest line of the text database of users that is looked at.
+pub const PASSWD_LINE: u64 = 4096;
 
 /// Bodies up to this many bytes live in their journal record: one sequential write, one sync.
 pub const INLINE_BODY: usize = 64 * 1024;
@@ -98,6 +146,57 @@ pub const DNS_ALIASES: usize = 8;
 /// Most addresses kept of one name.
 pub const DNS_ADDRESSES: usize = 16;
 
+/// Most mail exchangers kept of one domain, the best preferences first: nobody gets through more in one attempt.
+pub const DNS_EXCHANGERS: usize = 16;
+
+/// Most name servers asked in one lookup (the C library reads three).
+pub const DNS_SERVERS: usize = 4;
+
+/// Answers kept in memory: a device sends to a handful of domains.
+pub const DNS_CACHE: usize = 64;
+
+/// Shortest time an answer is kept, whatever its TTL: a burst of messages asks once.
+pub const DNS_KEEP_LEAST: Duration = Duration::from_secs(5);
+
+/// Longest time an answer is kept, whatever its TTL: a moved server is found within the hour.
+pub const DNS_KEEP_MOST: Duration = Duration::from_secs(3600);
+
+/// Longest time a "no" is kept, whatever its TTL: a record the owner has just added is found soon.
+pub const DNS_KEEP_NO: Duration = Duration::from_secs(300);
+
+/// How long a name's second kind of address is waited for once the first is there. Some home routers never answer
+/// AAAA.
+pub const DNS_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a server that was silent about one kind of address is not asked for it again, while the other kind is
+/// there.
+pub const DNS_SILENCE: Duration = Duration::from_secs(60);
+
+/// Bytes read at once from the kernel's news about the network; longer news are cut, and only their head is read.
+pub const NETLINK_STEP: usize = 4096;
+
+/// Network links that are remembered as being down.
+pub const LINKS: usize = 16;
+
+/// Largest `resolv.conf` that is read.
+pub const RESOLV_CONF: usize = 64 * 1024;
+
+/// How much of a hosts file is searched: block lists of megabytes hold no mail server, and the search is done on
+/// the executor.
+pub const HOSTS_FILE: u64 = 256 * 1024;
+
+/// Most bytes that wait inside one TLS session in each direction: one record.
+pub const TLS_BUFFER: usize = 16 * 1024;
+
+/// TLS sessions remembered for resumption, for each client and server configuration.
+pub const TLS_SESSIONS: usize = 16;
+
+/// Largest certificate, key or CA file that is read.
+pub const PEM_FILE: u64 = 1024 * 1024;
+
+/// Pause of a listener when the process or the system is out of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
 /// Largest configuration file that is read.
 pub const CONFIG_FILE: usize = 1024 * 1024;
 
@@ -118,6 +217,7 @@ pub const WORKER_STACK: usize = 256 * 1024;
 pub const POISON_BEGINS: u8 = 3;
 
 const _: () = assert!(COMMAND_LINE >= 512 && AUTH_LINE >= 12_288);
+const _: () = assert!(REPLIES_OUT >= 2 * REPLY_ROOM);
 const _: () = assert!(RECIPIENTS >= 100 && RECIPIENTS < 65_536);
 const _: () =
     assert!(INLINE_BODY + ENVELOPE + PROGRESS + RECIPIENTS * 14 + 8192 < SEGMENT as usize);

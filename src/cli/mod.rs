@@ -1,8 +1,78 @@
 //! The command line: one file per command; nothing but arguments, text and exit codes.
 
+mod ask;
+mod check;
+mod config;
+mod demo;
+mod help;
+mod init;
+mod load;
+pub mod mail;
+mod queue;
+mod run;
+pub mod sendmail;
+mod session;
+mod status;
+mod sysexits;
+mod version;
+
+use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
+use crate::cli::sendmail::Mode;
+
 /// Runs the command that the program's name and arguments ask for.
+///
+/// Called as `sendmail`, `mailq`, `mail` or `newaliases` it is that program; otherwise the first argument names the
+/// command.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let mut args = std::env::args_os();
+    let called = args.next().unwrap_or_default();
+    let called = std::path::Path::new(&called);
+    let name = called.file_name().and_then(|name| name.to_str());
+    match name {
+        Some("sendmail" | "mailq" | "newaliases" | "mail") => {
+            dispatch(name.unwrap_or_default(), args)
+        }
+        _ => match args.next() {
+            Some(command) => dispatch(&command.to_string_lossy(), args),
+            None => help::run(std::iter::empty()),
+        },
+    }
+}
+
+fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
+    match command {
+        "run" => run::run(args),
+        "sendmail" => sendmail::run(args, |mode, home| match mode {
+            Mode::Queue => queue::list(home),
+            Mode::Flush => queue::flush(home),
+            Mode::Smtp => session::run(home),
+            Mode::Submit | Mode::Ignore => ExitCode::SUCCESS,
+        }),
+        "mailq" => queue::mailq(args),
+        "mail" => mail::run(args),
+        // Aliases need no compiling here; the name exists because scripts call it.
+        "newaliases" => ExitCode::SUCCESS,
+        "queue" => queue::run(args),
+        "status" => status::run(args),
+        "demo" => demo::run(args),
+        "check" => check::run(args),
+        "config" => config::run(args),
+        "init" => init::run(args),
+        "help" | "--help" | "-h" => help::run(args),
+        "version" | "--version" | "-V" => version::run(),
+        other => unknown(other),
+    }
+}
+
+fn unknown(command: &str) -> ExitCode {
+    // Who closed our standard error has nowhere to read it.
+    let _ = writeln!(
+        std::io::stderr(),
+        "mailroot: there is no command '{}'; `mailroot help` lists them",
+        command.escape_debug()
+    );
+    ExitCode::from(sysexits::USAGE)
 }

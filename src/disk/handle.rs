@@ -278,6 +278,21 @@ impl Journal {
         }
     }
 
+    /// Whether the message is in the queue.
+    pub fn contains(&self, id: MsgId) -> bool {
+        lock(&self.0.shared.index).get(id).is_some()
+    }
+
+    /// The message with the next higher id, or the first one; for walking a queue that changes meanwhile.
+    pub fn after(&self, id: Option<MsgId>) -> Option<MsgId> {
+        lock(&self.0.shared.index).after(id).map(|entry| entry.id)
+    }
+
+    /// Whether the message waits for the operator.
+    pub fn is_held(&self, id: MsgId) -> bool {
+        lock(&self.0.shared.index).held(id).is_some()
+    }
+
     /// Messages that turned out unreadable while the service ran; they are not in the queue any more.
     pub fn take_lost(&self) -> Vec<MsgId> {
         std::mem::take(&mut lock(&self.0.shared.status).lost)

@@ -66,21 +66,29 @@
 //! mind.
 
 pub mod append;
+pub mod badmail;
 pub mod body;
 pub mod draft;
+pub mod drop;
 pub mod fault;
+pub mod folders;
 pub mod handle;
 pub mod journal;
 pub mod latch;
+pub mod letter;
 pub mod lock;
 pub mod medium;
 pub mod oneshot;
 pub mod order;
 pub mod peek;
+pub mod pickup;
 pub mod recover;
+pub mod secret;
 pub mod segment;
 pub mod space;
 pub mod stored;
+pub mod submit;
 pub mod tidy;
+pub mod watch;
 pub mod worker;
 pub mod writer;

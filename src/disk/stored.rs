@@ -27,7 +27,7 @@ pub struct StoredMessage {
 }
 
 /// A body in the queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StoredBody {
     id: MsgId,
     len: u64,
@@ -36,7 +36,7 @@ pub struct StoredBody {
     worker: Worker,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Place {
     /// The bytes begin at this offset.
     Memory(Vec<u8>, usize),
@@ -122,6 +122,35 @@ impl StoredBody {
         let got;
         (*out, got) = self.worker.run(read).await;
         if got? < count {
+            out.clear();
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    /// The same, blocking: for jobs of the file worker that need the whole body.
+    pub fn read_blocking(&mut self, offset: u64, out: &mut Vec<u8>) -> io::Result<()> {
+        out.clear();
+        let left = self.len.saturating_sub(offset);
+        let count =
+            usize::try_from(left).map_or(limits::BODY_STEP, |left| left.min(limits::BODY_STEP));
+        let file = match &mut self.place {
+            Place::Memory(bytes, start) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                let from = from.saturating_add(*start);
+                let part = bytes.get(from..from.saturating_add(count));
+                out.extend_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+                return Ok(());
+            }
+            Place::File(Some(file)) => Arc::clone(file),
+            Place::File(none) => {
+                let name = segment::body_name(self.id);
+                let file = self.disk.open(Folder::Queue, &name, Access::Read)?;
+                Arc::clone(none.insert(Arc::new(file)))
+            }
+        };
+        out.resize(count, 0);
+        if self.disk.read_at(&file, offset, out)? < count {
             out.clear();
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -4,10 +4,16 @@
 //! and only what was parsed can be printed into a command, a header or a file name.
 
 pub mod address;
+pub mod date;
 pub mod domain;
 pub mod envelope;
+pub mod header;
+pub mod list;
 pub mod outcome;
+pub mod report;
 pub mod status;
+pub mod trace;
+pub mod words;
 
 pub use address::Address;
 pub use domain::Domain;

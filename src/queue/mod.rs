@@ -12,6 +12,7 @@ pub mod progress;
 pub mod promises;
 pub mod record;
 pub mod replay;
+pub mod schedule;
 
 pub use accept::Accept;
 pub use accept::Door;

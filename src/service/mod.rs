@@ -1,1 +1,31 @@
 //! One virtual server: wires everything together.
+//!
+//! Everything here runs on one thread, over a `LocalExecutor`; tasks share [`Service`] by `Rc`. What blocks goes to
+//! the journal writer or to the file worker. Nothing ticks: a task waits for a socket, for a ring, or for the one
+//! moment at which something is due (promise G7).
+
+pub mod active;
+pub mod attempt;
+pub mod clients;
+pub mod conclude;
+pub mod control;
+pub mod deliver;
+pub mod dropping;
+pub mod event;
+pub mod fold;
+pub mod intake;
+pub mod live;
+pub mod log;
+pub mod notices;
+pub mod pickups;
+pub mod receive;
+pub mod relay;
+pub mod shared;
+pub mod show;
+pub mod signal;
+pub mod start;
+pub mod ways;
+
+pub use shared::Service;
+pub use shared::StartError;
+pub use start::run;

@@ -1,0 +1,43 @@
+//! Asks the running service over its control socket.
+
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::service::control;
+
+/// What came of asking.
+pub enum Answer {
+    /// The service did it, or said it.
+    Said(String),
+    /// The service would not.
+    Refused(String),
+    /// No service runs on this home.
+    NotRunning,
+    /// We may not ask.
+    NotAllowed,
+}
+
+/// Sends one request to the socket and reads the whole answer.
+pub fn ask(socket: &Path, words: &[&str]) -> io::Result<Answer> {
+    let mut stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                return Ok(Answer::NotRunning);
+            }
+            io::ErrorKind::PermissionDenied => return Ok(Answer::NotAllowed),
+            _ => return Err(error),
+        },
+    };
+    stream.write_all(format!("{}\n", words.join(" ")).as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(match text.split_once('\n') {
+        Some((control::OK, rest)) => Answer::Said(rest.to_owned()),
+        Some((control::REFUSED, rest)) => Answer::Refused(rest.trim_end().to_owned()),
+        _ => Answer::Refused(String::from("the service hung up without an answer")),
+    })
+}

@@ -1,0 +1,153 @@
+//! `mailroot check FILE...`: every mistake in every file, at once.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::load;
+use crate::cli::load::Stop;
+use crate::cli::sysexits;
+use crate::config::Config;
+use crate::config::Flags;
+use crate::config::model::PasswordPlace;
+use crate::disk::secret;
+
+/// Runs it. 0 when all files are good, 78 when one is not, 66 when one cannot be read.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    load::on_terminal(args, answer)
+}
+
+/// The same with the world handed in.
+pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let files = match files(args) {
+        Ok(files) => files,
+        Err(stop) => {
+            let _ = writeln!(err, "{stop}");
+            return stop.code();
+        }
+    };
+    let mut code = sysexits::OK;
+    let mut seen: Vec<(&PathBuf, Config)> = Vec::new();
+    for file in &files {
+        let config = match load::load(Some(file), &Flags::default()) {
+            Ok((config, _)) => config,
+            Err(stop) => {
+                let _ = writeln!(err, "{stop}");
+                code = code.max(stop.code());
+                continue;
+            }
+        };
+        let mut wrong = passwords(&config);
+        for (other, theirs) in &seen {
+            wrong.extend(shared(&config, theirs).map(|what| {
+                format!(
+                    "{what} is also that of {}; two servers cannot share it",
+                    other.display()
+                )
+            }));
+        }
+        if wrong.is_empty() {
+            let _ = writeln!(out, "{}: good", file.display());
+        } else {
+            code = sysexits::CONFIG;
+        }
+        for sentence in wrong {
+            let _ = writeln!(err, "{}: {sentence}", file.display());
+        }
+        seen.push((file, config));
+    }
+    code
+}
+
+fn files(args: &mut lexopt::Parser) -> Result<Vec<PathBuf>, Stop> {
+    let mut files = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            lexopt::Arg::Value(file) => files.push(PathBuf::from(file)),
+            other => return Err(load::unexpected(other)),
+        }
+    }
+    if files.is_empty() {
+        return Err(Stop::Usage("write mailroot check FILE...".to_owned()));
+    }
+    Ok(files)
+}
+
+/// Password files that the service could not use. One that only the service may open is no mistake.
+fn passwords(config: &Config) -> Vec<String> {
+    let places = config
+        .routes
+        .iter()
+        .filter_map(|route| route.login.as_ref());
+    places
+        .filter_map(|login| match &login.password {
+            PasswordPlace::File(path) => secret::read(path).err(),
+            PasswordPlace::Variable(_) => None,
+        })
+        .filter(|why| !why.is_private())
+        .map(|why| why.to_string())
+        .collect()
+}
+
+/// What two servers cannot both have.
+fn shared(one: &Config, other: &Config) -> impl Iterator<Item = String> {
+    let home = (one.home == other.home).then(|| format!("home {}", one.home.display()));
+    let both = |at: &&crate::config::model::Listen| other.listen.contains(at);
+    let listen: Vec<String> = one
+        .listen
+        .iter()
+        .filter(both)
+        .map(|at| format!("the address {}", at.address))
+        .collect();
+    home.into_iter().chain(listen)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::answer;
+    use crate::cli::load::tests::run;
+
+    #[test]
+    fn check_ends_with_the_right_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &[u8]| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let good = write("good.toml", b"home = '/a'");
+        let same = write(
+            "same.toml",
+            b"home = '/a'\n[[listen]]\naddress = '127.0.0.1:26'",
+        );
+        let bad = write("bad.toml", b"hom = '/a'");
+        let latin = write("latin.toml", b"name = '\xe4'");
+        let large = write("large.toml", &vec![b'#'; 2_000_000]);
+        let password = write("password", b"hunter2\n");
+        let login = write(
+            "login.toml",
+            format!("[[route]]\nhosts = ['h.example']\nuser = 'u'\npassword_file = '{password}'")
+                .as_bytes(),
+        );
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
+        for (args, code, says) in [
+            (&[good.as_str()][..], 0, ""),
+            (&[&good, &bad], 78, "did you mean `home`"),
+            (&[&latin], 78, "byte 9 is not UTF-8"),
+            (&[&large], 78, "larger than 1 MiB"),
+            (&["/none.toml"], 66, "cannot be read"),
+            (&[&good, &same], 78, "home /a is also that of"),
+            (&[&login], 78, "chmod 600"),
+            (&[], 64, "write mailroot check FILE..."),
+            (&["--zebra"], 64, "--zebra"),
+        ] {
+            let (got, _, err) = run(answer, args);
+            assert_eq!(got, code, "{args:?} {err}");
+            assert!(err.contains(says), "{args:?} {err}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! `mailroot help [COMMAND | settings]`: made from the tables of commands, flags and settings.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cli::load;
+use crate::cli::load::Stop;
+use crate::cli::sysexits;
+use crate::config::flags::FLAGS;
+use crate::config::lookup;
+use crate::config::sample::Manual;
+
+/// Runs it: says everything, or what is to be said about the one topic in `args`.
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    load::on_terminal(args, answer)
+}
+
+fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let said = topic(args).and_then(|topic| {
+        let unknown = || Stop::Usage("there is no help with that name".to_owned());
+        text(topic.as_deref()).ok_or_else(unknown)
+    });
+    match said {
+        Ok(text) => match out.write_all(text.as_bytes()) {
+            Ok(()) => sysexits::OK,
+            Err(_) => sysexits::IOERR,
+        },
+        Err(stop) => {
+            let _ = writeln!(err, "{stop}");
+            stop.code()
+        }
+    }
+}
+
+fn topic(args: &mut lexopt::Parser) -> Result<Option<String>, Stop> {
+    match args.next()? {
+        None => Ok(None),
+        Some(lexopt::Arg::Value(topic)) => load::text_of(topic).map(Some),
+        Some(other) => Err(load::unexpected(other)),
+    }
+}
+
+/// One command.
+#[derive(Debug)]
+pub struct Command {
+    /// How it is called.
+    pub name: &'static str,
+    /// What may follow; `FLAGS` stands for those that set something.
+    pub usage: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+/// Every command, in the order of the help text. `cli` must know each of them.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "run",
+        usage: "[FLAGS] [FILE]",
+        help: "Runs the service with a configuration file, or with flags alone, or with neither.",
+    },
+    Command {
+        name: "init",
+        usage: "[FLAGS] [--output FILE]",
+        help: "Writes a commented configuration file with the flags' settings in it.",
+    },
+    Command {
+        name: "check",
+        usage: "FILE...",
+        help: "Finds every mistake in configuration files. Exit code 78 when there is one.",
+    },
+    Command {
+        name: "config",
+        usage: "[--all] [FLAGS] [FILE]",
+        help: "Prints the settings that were given, with --all every setting that holds.",
+    },
+    Command {
+        name: "status",
+        usage: "[--json] [--home DIR]",
+        help: "Says whether the service is well, what waits, and what holds it up.",
+    },
+    Command {
+        name: "queue",
+        usage: "list | show ID | retry [ID] | remove ID",
+        help: "Shows what waits, tries it now, or takes it out.",
+    },
+    Command {
+        name: "demo",
+        usage: "",
+        help: "Sends a message through every door to a smart host of its own, in a temporary folder.",
+    },
+    Command {
+        name: "sendmail",
+        usage: "[-t] [-f SENDER] [RECIPIENT...]",
+        help: "Takes a message as sendmail does; also by the name sendmail alone.",
+    },
+    Command {
+        name: "mailq",
+        usage: "",
+        help: "Lists what waits, as mailq does.",
+    },
+    Command {
+        name: "mail",
+        usage: "[-s SUBJECT] RECIPIENT...",
+        help: "Sends standard input as the body of a message, as mail does.",
+    },
+    Command {
+        name: "help",
+        usage: "[COMMAND | settings | KEY]",
+        help: "Says this, or more about a command, all settings, or one setting.",
+    },
+    Command {
+        name: "version",
+        usage: "",
+        help: "Says which version this is.",
+    },
+];
+
+/// The text about `topic`, or about everything. `None` when nothing has that name.
+pub fn text(topic: Option<&str>) -> Option<String> {
+    let Some(topic) = topic else {
+        return Some(Overview.to_string());
+    };
+    if let Some(command) = COMMANDS.iter().find(|command| command.name == topic) {
+        let mut text = format!("{}\n\n{}\n", Usage(command), command.help);
+        if command.usage.contains("FLAGS") {
+            text.push_str(&format!("\nFLAGS\n{FlagList}"));
+        }
+        return Some(text);
+    }
+    if topic == "settings" {
+        return Some(Manual.to_string());
+    }
+    let row = lookup::row(topic)?;
+    let default = row.default.map_or(String::new(), |text| match text {
+        "" => " The default is an empty list.".to_owned(),
+        text => format!(" The default is {text}."),
+    });
+    Some(format!(
+        "{}\n{} Takes {}.{default}\n",
+        row.key,
+        row.help,
+        row.kind.allowed()
+    ))
+}
+
+struct Usage(&'static Command);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = format!("mailroot {} {}", self.0.name, self.0.usage);
+        f.write_str(line.trim_end())
+    }
+}
+
+struct FlagList;
+
+impl fmt::Display for FlagList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value, help) in FLAGS {
+            writeln!(f, "  --{name} {value}\n      {help}")?;
+        }
+        Ok(())
+    }
+}
+
+struct Overview;
+
+impl fmt::Display for Overview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "mailroot takes mail from what runs on this host and gets it to a person.\n\n",
+        )?;
+        for command in COMMANDS {
+            writeln!(f, "  {}\n      {}", Usage(command), command.help)?;
+        }
+        write!(f, "\nFLAGS\n{FlagList}")?;
+        f.write_str("\n`mailroot help settings` explains every key of the configuration file.\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COMMANDS, text};
+    use crate::config::schema::ROWS;
+
+    #[test]
+    fn everything_that_is_named_can_be_asked_for() {
+        let all = text(None).unwrap();
+        for command in COMMANDS {
+            assert!(all.contains(command.help));
+            assert!(text(Some(command.name)).unwrap().contains(command.help));
+        }
+        for row in ROWS {
+            assert!(text(Some(row.key)).unwrap().contains(row.help));
+        }
+        assert!(text(Some("settings")).unwrap().contains("limits.hops"));
+        assert_eq!(text(Some("zebra")), None);
+    }
+}

@@ -1,0 +1,841 @@
+//! `sendmail`, by that name or as `mailroot sendmail`: puts a message into the pickup folder.
+//!
+//! Takes every flag that real callers use (FEATURES part B 1c) and exits 0 only when the message is on stable
+//! storage (promise G1), whether the service runs or not. What it cannot know, such as the default domain, it leaves
+//! to the service: a bare `root` stays bare in the pickup file.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lexopt::Arg;
+
+use crate::base::Escaped;
+use crate::base::limits;
+use crate::cli::load;
+use crate::cli::sysexits;
+use crate::config::Flags;
+use crate::disk::folders::user_name;
+use crate::disk::submit::Submission;
+use crate::mail::address::BadAddress;
+use crate::mail::domain::Domain;
+use crate::mail::header::Field;
+use crate::mail::header::Plan;
+use crate::mail::header::Walker;
+use crate::mail::list;
+use crate::mail::list::BadEntry;
+use crate::mail::list::Mailbox;
+
+/// Where mail is put when nothing says otherwise; the same as the default of `home` in the configuration.
+pub const HOME: &str = "/var/spool/mailroot";
+
+/// Stands for the domain of a bare name until the service knows better; cut off again before it is written.
+const BARE: &str = "bare.invalid";
+
+/// What the caller wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Send what comes on standard input.
+    #[default]
+    Submit,
+    /// `-bp`: show the queue.
+    Queue,
+    /// `-bs`: speak SMTP on standard input and output.
+    Smtp,
+    /// `-q`: try what is queued now.
+    Flush,
+    /// `-bi`: there is no alias database to build; all is well.
+    Ignore,
+}
+
+/// The arguments, read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// What to do.
+    pub mode: Mode,
+    /// `-C`: the configuration whose home counts.
+    pub config: Option<PathBuf>,
+    /// `--home`.
+    pub home: Option<PathBuf>,
+    /// `-t`: recipients from the header, besides those given.
+    pub from_header: bool,
+    /// `-i`, `-oi`: a lone dot is text.
+    pub dots_are_text: bool,
+    /// `-f`, `-r`.
+    sender: Option<Mailbox>,
+    /// `-F`.
+    name: Option<String>,
+    recipients: Vec<String>,
+    notify: Option<String>,
+    ret: Option<&'static str>,
+    envid: Option<String>,
+}
+
+impl Order {
+    /// Sets the sender, as `-f` does: empty or `<>` is the null sender.
+    pub fn set_sender(&mut self, value: &OsString) -> Result<(), Fault> {
+        self.sender = Some(sender(value)?);
+        Ok(())
+    }
+
+    /// Adds recipients that [`recipients`] has read.
+    pub fn add_recipients(&mut self, list: Vec<String>) {
+        for address in list {
+            push_new(address, &mut self.recipients);
+        }
+    }
+}
+
+/// Why nothing was sent.
+#[derive(Debug)]
+pub enum Fault {
+    /// An argument that makes no sense.
+    Usage(String),
+    /// An address among the arguments that cannot be read.
+    Address(BadEntry),
+    /// An address in the header that cannot be read.
+    HeaderAddress(BadEntry),
+    /// `-t`, and nobody in To, Cc or Bcc.
+    NoRecipient,
+    /// `-t`, and a header that is larger than is read.
+    HeaderTooLarge,
+    /// More recipients than a message may have.
+    TooMany,
+    /// Standard input cannot be read.
+    Input(io::Error),
+    /// The pickup folder cannot be written to.
+    Output(PathBuf, io::Error),
+    /// The configuration cannot be used.
+    Config(load::Stop),
+}
+
+impl Fault {
+    /// The exit code, from sysexits.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => sysexits::USAGE,
+            Self::Address(_) => sysexits::NOUSER,
+            Self::HeaderAddress(_) | Self::NoRecipient | Self::HeaderTooLarge | Self::TooMany => {
+                sysexits::DATAERR
+            }
+            Self::Input(_) => sysexits::IOERR,
+            Self::Output(_, err) => match err.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => sysexits::CONFIG,
+                io::ErrorKind::PermissionDenied => sysexits::NOPERM,
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => sysexits::TEMPFAIL,
+                io::ErrorKind::ReadOnlyFilesystem => sysexits::CANTCREAT,
+                _ => sysexits::IOERR,
+            },
+            Self::Config(stop) => stop.code(),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(why) => f.write_str(why),
+            Self::Address(bad) => bad.fmt(f),
+            Self::HeaderAddress(bad) => write!(f, "nothing was sent: {bad}"),
+            Self::NoRecipient => f.write_str(
+                "nothing was sent: with -t the recipients stand in To, Cc or Bcc, and there are none",
+            ),
+            Self::HeaderTooLarge => write!(
+                f,
+                "nothing was sent: with -t the header may have {} bytes; name the recipients as arguments",
+                limits::HEADER_BLOCK
+            ),
+            Self::TooMany => write!(
+                f,
+                "nothing was sent: a message may have {} recipients",
+                limits::RECIPIENTS
+            ),
+            Self::Input(err) => {
+                write!(f, "nothing was sent: cannot read standard input: {err}")
+            }
+            Self::Output(path, err) => {
+                write!(f, "nothing was sent: cannot write to {}: {err}", path.display())?;
+                match err.kind() {
+                    io::ErrorKind::NotFound => {
+                        f.write_str("; start the service once, or name its folder with --home")
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        f.write_str("; the folder should have mode 1733 and be reachable")
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Self::Config(stop) => stop.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<lexopt::Error> for Fault {
+    fn from(err: lexopt::Error) -> Self {
+        Self::Usage(err.to_string())
+    }
+}
+
+/// Runs it. What is not for the pickup folder goes to `elsewhere`, with the home it is about.
+pub fn run(
+    args: impl Iterator<Item = OsString>,
+    elsewhere: impl FnOnce(Mode, &Path) -> ExitCode,
+) -> ExitCode {
+    let done = parse(args).and_then(|order| {
+        let home = home(&order)?;
+        match order.mode {
+            Mode::Submit => submit(&order, &home, &login(), &mut io::stdin().lock()).map(|()| None),
+            Mode::Ignore => Ok(None),
+            mode => Ok(Some((mode, home))),
+        }
+    });
+    match done {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some((mode, home))) => elsewhere(mode, &home),
+        Err(fault) => {
+            complain(&fault);
+            ExitCode::from(fault.code())
+        }
+    }
+}
+
+/// Says on standard error why nothing was sent.
+#[allow(clippy::print_stderr, reason = "the command line speaks to its caller")]
+pub fn complain(fault: &dyn fmt::Display) {
+    eprintln!("sendmail: {fault}");
+}
+
+/// Reads the arguments, without the program's name.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, Fault> {
+    let mut order = Order::default();
+    let mut args = lexopt::Parser::from_args(args);
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Short('t') => order.from_header = true,
+            Arg::Short('i') => order.dots_are_text = true,
+            Arg::Short('o') => {
+                // Error, delivery and queue modes are the service's; only the dot is ours.
+                let option = args.optional_value().unwrap_or_default();
+                order.dots_are_text |= option == "i";
+            }
+            Arg::Short('f' | 'r') => order.set_sender(&args.value()?)?,
+            Arg::Short('F') => order.name = Some(text(args.value()?)),
+            Arg::Short('b') => {
+                order.mode = match args.value()?.to_str() {
+                    Some("m") => Mode::Submit,
+                    Some("p") => Mode::Queue,
+                    Some("s" | "S") => Mode::Smtp,
+                    Some("i") => Mode::Ignore,
+                    Some("d" | "D") => {
+                        return Err(Fault::Usage(
+                            "-bd is not offered; start the service with `mailroot run`".into(),
+                        ));
+                    }
+                    Some("v" | "t") => {
+                        return Err(Fault::Usage(
+                            "addresses are not looked up here; `mailroot why` and `mailroot doctor` say more".into(),
+                        ));
+                    }
+                    _ => return Err(Fault::Usage("-b takes one of m, p, s, i".into())),
+                };
+            }
+            Arg::Short('q') => {
+                args.optional_value();
+                order.mode = Mode::Flush;
+            }
+            Arg::Short('I') => order.mode = Mode::Ignore,
+            Arg::Short('N') => order.notify = Some(notify(args.value()?)?),
+            Arg::Short('R') => order.ret = Some(ret(args.value()?)?),
+            Arg::Short('V') => order.envid = Some(envid(args.value()?)?),
+            Arg::Short('C') | Arg::Long("config") => order.config = Some(args.value()?.into()),
+            Arg::Long("home") => order.home = Some(args.value()?.into()),
+            // Taken and of no effect here.
+            Arg::Short('B' | 'O' | 'L' | 'X' | 'h' | 'p' | 'M' | 'Q' | 'D') => {
+                args.value()?;
+            }
+            Arg::Short('A' | 'd' | 'e' | 'x') => {
+                args.optional_value();
+            }
+            Arg::Short('U' | 'G' | 'v' | 'n' | 'm' | 's' | 'E') => {}
+            Arg::Value(value) => recipients(&value, &mut order.recipients)?,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if order.mode == Mode::Submit && !order.from_header && order.recipients.is_empty() {
+        return Err(Fault::Usage(
+            "who is it for? Name the recipients, or use -t to take them from the header".into(),
+        ));
+    }
+    Ok(order)
+}
+
+/// Where the folders are: `--home`, the configuration's, `MAILROOT_HOME`, or the usual place.
+pub fn home(order: &Order) -> Result<PathBuf, Fault> {
+    if let Some(home) = &order.home {
+        return Ok(home.clone());
+    }
+    if let Some(config) = &order.config {
+        let loaded = load::load(Some(config), &Flags::default());
+        return Ok(loaded.map_err(Fault::Config)?.0.home);
+    }
+    let set = std::env::var_os("MAILROOT_HOME").filter(|home| !home.is_empty());
+    Ok(set.unwrap_or_else(|| HOME.into()).into())
+}
+
+/// The name of whoever runs this: by their number, since a variable can say anything.
+pub fn login() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let plain = |name: &String| parse_bare(name).is_ok();
+    user_name(uid)
+        .or_else(|| std::env::var("LOGNAME").ok())
+        .filter(plain)
+        .unwrap_or_else(|| format!("uid{uid}"))
+}
+
+/// Writes the message into the pickup folder of `home`. `user` is the sender when none was named.
+pub fn submit(order: &Order, home: &Path, user: &str, input: &mut dyn Read) -> Result<(), Fault> {
+    let folder = home.join("pickup");
+    let mut input = Input {
+        read: input,
+        dot: (!order.dots_are_text).then_some(At::LineStart),
+        block: Vec::new(),
+    };
+    let mut recipients = order.recipients.clone();
+    let mut walker = order.from_header.then(|| {
+        Walker::new(Plan {
+            repair: true,
+            without: &[Field::Bcc, Field::ResentBcc],
+            capture: true,
+            ..Plan::default()
+        })
+    });
+    // With -t nothing can be written before the header is whole, since the envelope stands at the top.
+    let mut text = Vec::new();
+    let mut over = false;
+    if let Some(walker) = &mut walker {
+        while !over && !walker.facts().header_over {
+            over = !input.step()?;
+            walker.feed(&input.block, &mut text);
+            if over {
+                walker.finish(&mut text);
+            }
+            if walker.facts().cut {
+                return Err(Fault::HeaderTooLarge);
+            }
+        }
+        from_header(walker.block(), &mut recipients)?;
+    }
+    if recipients.len() > limits::RECIPIENTS {
+        return Err(Fault::TooMany);
+    }
+    let failed = |err| Fault::Output(folder.clone(), err);
+    let mut file = Submission::begin(&folder).map_err(failed)?;
+    file.append(top(order, user, &recipients).as_bytes())
+        .map_err(failed)?;
+    file.append(&text).map_err(failed)?;
+    while !over {
+        over = !input.step()?;
+        let bytes = match &mut walker {
+            Some(walker) => {
+                text.clear();
+                walker.feed(&input.block, &mut text);
+                if over {
+                    walker.finish(&mut text);
+                }
+                &text
+            }
+            None => &input.block,
+        };
+        file.append(bytes).map_err(failed)?;
+    }
+    file.finish().map_err(failed)
+}
+
+/// The envelope lines. PICKUP.md says what each means.
+fn top(order: &Order, user: &str, recipients: &[String]) -> String {
+    let mailbox = order.sender.as_ref();
+    let address = match mailbox.map(|mailbox| &mailbox.address) {
+        Some(Some(address)) => bare(&address.to_string()),
+        Some(None) => String::new(),
+        None => user.to_owned(),
+    };
+    let given = mailbox.map(|mailbox| mailbox.name.as_str());
+    let name = order.name.as_deref().or(given).unwrap_or("");
+    let name: String = name.chars().filter(|c| !c.is_control()).take(200).collect();
+    let mut top = if name.is_empty() {
+        format!("X-Sender: <{address}>\n")
+    } else {
+        let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+        format!("X-Sender: \"{escaped}\" <{address}>\n")
+    };
+    for (line, value) in [
+        ("X-Ret", order.ret),
+        ("X-Envid", order.envid.as_deref()),
+        ("X-Notify", order.notify.as_deref()),
+        ("X-Dot-Stuffed", Some("no")),
+    ] {
+        if let Some(value) = value {
+            top.push_str(&format!("{line}: {value}\n"));
+        }
+    }
+    for recipient in recipients {
+        top.push_str(&format!("X-Receiver: <{recipient}>\n"));
+    }
+    top
+}
+
+/// Standard input in steps, up to the lone dot when that counts.
+struct Input<'a> {
+    read: &'a mut dyn Read,
+    dot: Option<At>,
+    block: Vec<u8>,
+}
+
+/// Where the search for a lone dot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    LineStart,
+    /// A dot at a line start, which is held.
+    Held,
+    /// And a CR behind it, held too.
+    HeldCr,
+    Text,
+}
+
+impl Input<'_> {
+    /// Puts the next bytes into `block`; false when these were the last.
+    fn step(&mut self) -> Result<bool, Fault> {
+        self.block.resize(limits::BODY_STEP, 0);
+        let count = loop {
+            match self.read.read(&mut self.block) {
+                Ok(count) => break count,
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(err) => return Err(Fault::Input(err)),
+            }
+        };
+        self.block.truncate(count);
+        let Some(mut at) = self.dot else {
+            return Ok(count > 0);
+        };
+        let mut kept = Vec::with_capacity(count.saturating_add(2));
+        for &byte in &self.block {
+            at = match (at, byte) {
+                (At::LineStart, b'.') => At::Held,
+                (At::Held, b'\r') => At::HeldCr,
+                (At::Held | At::HeldCr, b'\n') => {
+                    self.block = kept;
+                    return Ok(false);
+                }
+                (before, byte) => {
+                    kept.extend_from_slice(match before {
+                        At::Held => b".",
+                        At::HeldCr => b".\r",
+                        At::LineStart | At::Text => b"",
+                    });
+                    kept.push(byte);
+                    if byte == b'\n' {
+                        At::LineStart
+                    } else {
+                        At::Text
+                    }
+                }
+            };
+        }
+        if count == 0 {
+            // A dot that no line end followed is text.
+            kept.extend_from_slice(match at {
+                At::Held => b".",
+                At::HeldCr => b".\r",
+                At::LineStart | At::Text => b"",
+            });
+        }
+        self.dot = Some(at);
+        self.block = kept;
+        Ok(count > 0)
+    }
+}
+
+/// Adds the recipients of a header to those that were named.
+fn from_header(block: &[u8], recipients: &mut Vec<String>) -> Result<(), Fault> {
+    let domain = bare_domain();
+    let people = list::people(block, domain.as_ref());
+    if let Some(bad) = people.bad_recipient {
+        return Err(Fault::HeaderAddress(bad));
+    }
+    if people.too_many {
+        return Err(Fault::TooMany);
+    }
+    for address in &people.recipients {
+        push_new(bare(&address.to_string()), recipients);
+    }
+    if recipients.is_empty() {
+        return Err(Fault::NoRecipient);
+    }
+    Ok(())
+}
+
+/// The addresses of an argument, which may be a list.
+pub fn recipients(value: &OsString, recipients: &mut Vec<String>) -> Result<(), Fault> {
+    let domain = bare_domain();
+    let entries = list::mailboxes(value.as_encoded_bytes(), domain.as_ref());
+    if entries.is_empty() {
+        return Err(Fault::Address(BadEntry {
+            text: Escaped(value.as_encoded_bytes()).to_string(),
+            why: BadAddress::Empty,
+        }));
+    }
+    for entry in entries {
+        let mailbox = entry.map_err(Fault::Address)?;
+        let address = mailbox.address.ok_or(Fault::Address(BadEntry {
+            text: "<>".into(),
+            why: BadAddress::Empty,
+        }))?;
+        push_new(bare(&address.to_string()), recipients);
+    }
+    Ok(())
+}
+
+/// Few enough for a search through all: what comes from a header is without repeats already.
+fn push_new(address: String, recipients: &mut Vec<String>) {
+    if recipients.len() > 100 || !recipients.contains(&address) {
+        recipients.push(address);
+    }
+}
+
+fn sender(value: &OsString) -> Result<Mailbox, Fault> {
+    let bytes = value.as_encoded_bytes().trim_ascii();
+    if bytes.is_empty() {
+        return Ok(Mailbox {
+            name: String::new(),
+            address: None,
+        });
+    }
+    list::mailbox(bytes, bare_domain().as_ref()).map_err(Fault::Address)
+}
+
+fn parse_bare(name: &str) -> Result<(), BadAddress> {
+    crate::mail::address::Address::parse_with(name, bare_domain().as_ref()).map(|_| ())
+}
+
+fn bare_domain() -> Option<Domain> {
+    Domain::parse(BARE).ok()
+}
+
+/// The address as it was written: without the domain that stood in for none.
+fn bare(address: &str) -> String {
+    address
+        .strip_suffix(BARE)
+        .and_then(|front| front.strip_suffix('@'))
+        .unwrap_or(address)
+        .to_owned()
+}
+
+fn notify(value: OsString) -> Result<String, Fault> {
+    let text = text(value).to_ascii_lowercase();
+    let known = |word: &str| matches!(word.trim(), "success" | "failure" | "delay");
+    if text == "never" || text.split(',').all(known) {
+        Ok(text)
+    } else {
+        Err(Fault::Usage(
+            "-N takes never, or a list of success, failure and delay".into(),
+        ))
+    }
+}
+
+fn ret(value: OsString) -> Result<&'static str, Fault> {
+    match text(value).to_ascii_lowercase().as_str() {
+        "full" => Ok("full"),
+        "hdrs" => Ok("hdrs"),
+        _ => Err(Fault::Usage("-R takes full or hdrs".into())),
+    }
+}
+
+/// RFC 3461 s4: what is not printable, and `+` and `=`, goes as `+XX`.
+fn envid(value: OsString) -> Result<String, Fault> {
+    let mut xtext = String::new();
+    for &byte in value.as_encoded_bytes() {
+        if byte.is_ascii_graphic() && byte != b'+' && byte != b'=' {
+            xtext.push(char::from(byte));
+        } else {
+            xtext.push_str(&format!("+{byte:02X}"));
+        }
+    }
+    // RFC 3461 s4.4.
+    if xtext.is_empty() || xtext.len() > 100 {
+        return Err(Fault::Usage("-V takes 1 to 100 characters".into()));
+    }
+    Ok(xtext)
+}
+
+fn text(value: OsString) -> String {
+    value.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mode, parse, submit};
+    use crate::base::limits;
+    use crate::disk::folders::Folders;
+    use std::ffi::OsString;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    fn try_send(home: &Path, args: &[&str], input: &[u8]) -> Result<(), (u8, String)> {
+        let order = parse(args.iter().map(OsString::from));
+        order
+            .and_then(|order| submit(&order, home, "pi", &mut &*input))
+            .map_err(|fault| (fault.code(), fault.to_string()))
+    }
+
+    /// The file that a command line and an input make, or the exit code and the sentence.
+    fn sent(args: &[&str], input: &[u8]) -> Result<String, (u8, String)> {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders::below(dir.path());
+        folders.create().unwrap();
+        let done = try_send(dir.path(), args, input);
+        let mut files = fs::read_dir(&folders.pickup).unwrap();
+        let first = files.next();
+        assert!(files.next().is_none());
+        assert_eq!(first.is_some(), done.is_ok());
+        done?;
+        Ok(fs::read_to_string(first.unwrap().unwrap().path()).unwrap())
+    }
+
+    #[test]
+    fn calls_of_real_programs() {
+        for (args, input, want) in [
+            (
+                // cronie.
+                &[
+                    "-FCronDaemon",
+                    "-i",
+                    "-odi",
+                    "-oem",
+                    "-oi",
+                    "-t",
+                    "-f",
+                    "root",
+                ][..],
+                "From: \"(Cron Daemon)\" <root>\nTo: root\nSubject: Cron <root@nas> job\n\n.\nout\n",
+                "X-Sender: \"CronDaemon\" <root>\nX-Dot-Stuffed: no\nX-Receiver: <root>\n\
+                 From: \"(Cron Daemon)\" <root>\r\nTo: root\r\nSubject: Cron <root@nas> job\r\n\r\n.\r\nout\r\n",
+            ),
+            (
+                // cronie with a null sender.
+                &["-i", "-t", "-f", "<>"],
+                "To: a@x.example\n\nx\n",
+                "X-Sender: <>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nTo: a@x.example\r\n\r\nx\r\n",
+            ),
+            (
+                &["-t", "-f", ""],
+                "To: a@x.example\n\nx\n.\nnot this\n",
+                "X-Sender: <>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nTo: a@x.example\r\n\r\nx\r\n",
+            ),
+            (
+                // mdadm and PHP.
+                &["-t", "-i"],
+                "To: Admin <admin@x.example>, root\nBcc: hidden@x.example,\n more@x.example\nCc: c@x.example\n\nx\n",
+                "X-Sender: <pi>\nX-Dot-Stuffed: no\nX-Receiver: <admin@x.example>\nX-Receiver: <root>\n\
+                 X-Receiver: <c@x.example>\nX-Receiver: <hidden@x.example>\nX-Receiver: <more@x.example>\n\
+                 To: Admin <admin@x.example>, root\r\nCc: c@x.example\r\n\r\nx\r\n",
+            ),
+            (
+                // git send-email and mutt: addresses as arguments, the text untouched.
+                &[
+                    "-i",
+                    "-f",
+                    "me@x.example",
+                    "--",
+                    "a@x.example",
+                    "B <b@x.example>",
+                ],
+                "From: me\nBcc: kept for the service\n\n.\r\nx",
+                "X-Sender: <me@x.example>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\n\
+                 X-Receiver: <b@x.example>\nFrom: me\nBcc: kept for the service\n\n.\r\nx",
+            ),
+            (
+                // courier: DSN.
+                &[
+                    "-oi",
+                    "-N",
+                    "success,delay,failure",
+                    "-R",
+                    "hdrs",
+                    "-V",
+                    "job+1",
+                    "a@x.example",
+                ],
+                "x\n",
+                "X-Sender: <pi>\nX-Ret: hdrs\nX-Envid: job+2B1\nX-Notify: success,delay,failure\n\
+                 X-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nx\n",
+            ),
+            (
+                // Everything that has no effect here.
+                &[
+                    "-v",
+                    "-U",
+                    "-G",
+                    "-n",
+                    "-m",
+                    "-Ac",
+                    "-Am",
+                    "-B8BITMIME",
+                    "-O",
+                    "DeliveryMode=b",
+                    "-L",
+                    "tag",
+                    "-X",
+                    "/tmp/log",
+                    "-h",
+                    "3",
+                    "-om",
+                    "-oem",
+                    "-odb",
+                    "-d0.1",
+                    "-em",
+                    "-bm",
+                    "-r",
+                    "me",
+                    "a@x.example,b",
+                ],
+                "one\n..two\n.\r\nthree\n",
+                "X-Sender: <me>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nX-Receiver: <b>\none\n..two\n",
+            ),
+        ] {
+            assert_eq!(sent(args, input.as_bytes()).unwrap(), want, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn modes_go_where_they_belong() {
+        for (args, mode) in [
+            (&["-bp"][..], Mode::Queue),
+            (&["-bs"], Mode::Smtp),
+            (&["-bs", "-i"], Mode::Smtp),
+            (&["-bi"], Mode::Ignore),
+            (&["-q"], Mode::Flush),
+            (&["-q30m"], Mode::Flush),
+            (&["-bm", "a@x.example"], Mode::Submit),
+        ] {
+            let order = parse(args.iter().map(OsString::from)).unwrap();
+            assert_eq!(order.mode, mode, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn faults_have_the_codes_that_callers_know() {
+        let long = format!(
+            "To: a@x.example\nX: {}\n\n",
+            "y".repeat(limits::HEADER_BLOCK)
+        );
+        for (args, input, code, says) in [
+            (&[][..], "x", 64, "who is it for?"),
+            (&["-bd"], "x", 64, "-bd is not offered"),
+            (&["-Z"], "x", 64, "invalid option"),
+            (&["-f"], "x", 64, "missing argument"),
+            (&["-N", "often", "a@x.example"], "x", 64, "-N takes"),
+            (
+                &["two words"],
+                "x",
+                67,
+                "cannot read the address \"two words\"",
+            ),
+            (&[""], "x", 67, "cannot read the address \"\""),
+            (
+                &["-f", "a b", "a@x.example"],
+                "x",
+                67,
+                "cannot read the address",
+            ),
+            (
+                &["-t"],
+                "Subject: x\n\nTo: a@x.example\n",
+                65,
+                "nothing was sent: with -t",
+            ),
+            (
+                &["-t"],
+                "To: undisclosed-recipients:;\n\n",
+                65,
+                "nothing was sent: with -t",
+            ),
+            (
+                &["-t"],
+                "To: a@x.example, two words\n\n",
+                65,
+                "nothing was sent: cannot read",
+            ),
+            (&["-t"], &long, 65, "nothing was sent: with -t the header"),
+        ] {
+            let (got, text) = sent(args, input.as_bytes()).unwrap_err();
+            assert_eq!(got, code, "{args:?} {text}");
+            assert!(text.starts_with(says), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (code, text) = try_send(&dir.path().join("none"), &["a@x.example"], b"x").unwrap_err();
+        assert_eq!(code, 78);
+        assert!(text.contains("start the service once"), "{text}");
+        struct Broken;
+        impl std::io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("pipe"))
+            }
+        }
+        let folders = Folders::below(dir.path());
+        folders.create().unwrap();
+        let order = parse([OsString::from("a@x.example")].into_iter()).unwrap();
+        let fault = submit(&order, dir.path(), "pi", &mut Broken).unwrap_err();
+        assert_eq!(fault.code(), 74);
+        assert_eq!(fs::read_dir(&folders.pickup).unwrap().count(), 0);
+        let mode = fs::metadata(&folders.pickup).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o1733);
+    }
+
+    #[test]
+    fn a_lone_dot_ends_the_input_at_every_block_size() {
+        struct Slow<'a>(&'a [u8], usize);
+        impl std::io::Read for Slow<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let count = self.1.min(buffer.len());
+                std::io::Read::read(&mut self.0, &mut buffer[..count])
+            }
+        }
+        for (input, want) in [
+            ("a\n.\nb\n", "a\n"),
+            ("a\r\n.\r\nb", "a\r\n"),
+            (".\nb", ""),
+            ("a\n..\n.b\n", "a\n..\n.b\n"),
+            ("a\n.", "a\n."),
+            ("a\n.\r", "a\n.\r"),
+            ("a\n.\rb\n", "a\n.\rb\n"),
+            ("a.\n", "a.\n"),
+        ] {
+            for step in 1..=input.len() {
+                let dir = tempfile::tempdir().unwrap();
+                let folders = Folders::below(dir.path());
+                folders.create().unwrap();
+                let order = parse([OsString::from("a@x.example")].into_iter()).unwrap();
+                submit(&order, dir.path(), "pi", &mut Slow(input.as_bytes(), step)).unwrap();
+                let file = fs::read_dir(&folders.pickup)
+                    .unwrap()
+                    .next()
+                    .unwrap()
+                    .unwrap();
+                let text = fs::read_to_string(file.path()).unwrap();
+                let (_, body) = text.split_once("X-Receiver: <a@x.example>\n").unwrap();
+                assert_eq!(body, want, "{input:?} {step}");
+            }
+        }
+    }
+}

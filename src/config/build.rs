@@ -1,0 +1,365 @@
+//! Turns settings into the model, and finds what is wrong between settings that are each good.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::fault::Complaint;
+use crate::config::fault::Fault;
+use crate::config::fault::Place;
+use crate::config::kind::Host;
+use crate::config::kind::Tls;
+use crate::config::model::Access;
+use crate::config::model::Badmail;
+use crate::config::model::Config;
+use crate::config::model::Control;
+use crate::config::model::Delivery;
+use crate::config::model::Dns;
+use crate::config::model::Limits;
+use crate::config::model::Listen;
+use crate::config::model::Local;
+use crate::config::model::Log;
+use crate::config::model::Login;
+use crate::config::model::PasswordPlace;
+use crate::config::model::Peer;
+use crate::config::model::Pickup;
+use crate::config::model::Route;
+use crate::config::model::Timeouts;
+use crate::config::settings::Block;
+use crate::config::settings::Settings;
+use crate::mail::Address;
+use crate::mail::Domain;
+use crate::policy::access::Networks;
+use crate::policy::retry::Waits;
+use crate::policy::route::Next;
+use crate::policy::route::Pattern;
+use crate::policy::route::Routes;
+use crate::policy::route::Rule;
+
+/// Room in a Unix socket's address, without its final NUL (unix(7)).
+const SOCKET_PATH: usize = 107;
+
+/// The model of these settings. `hostname` is what the system calls itself.
+pub fn config(settings: &Settings, hostname: &Domain) -> (Option<Config>, Vec<Fault>) {
+    let mut build = Build { faults: Vec::new() };
+    let config = build.config(settings, hostname);
+    if config.is_none() {
+        build.blame(Place::Default, Complaint::Schema);
+    }
+    (config, build.faults)
+}
+
+struct Build {
+    faults: Vec<Fault>,
+}
+
+impl Build {
+    fn blame(&mut self, place: Place, complaint: Complaint) {
+        self.faults.push(Fault { place, complaint });
+    }
+
+    /// `None` when schema and model disagree, which a test rules out.
+    fn config(&mut self, settings: &Settings, hostname: &Domain) -> Option<Config> {
+        let top = settings.one("")?;
+        let home: PathBuf = top.get("home")?;
+        if matches!(top.place_of("home"), Place::File(_)) && !home.is_absolute() {
+            self.blame(top.place_of("home"), Complaint::RelativeHome);
+        }
+        let hostname = top.get("hostname").unwrap_or_else(|| hostname.clone());
+        let local = self.local(&settings.one("local")?, &home)?;
+        let (routing, routes) = self.routes(settings, &local, &hostname, &home)?;
+        Some(Config {
+            name: top.get("name")?,
+            default_domain: top
+                .get("default_domain")
+                .unwrap_or_else(|| hostname.clone()),
+            listen: self.listen(settings)?,
+            access: access(&settings.one("access")?)?,
+            limits: self.limits(&settings.one("limits")?)?,
+            delivery: self.delivery(&settings.one("delivery")?, &hostname)?,
+            pickup: pickup(&settings.one("pickup")?)?,
+            badmail: badmail(&settings.one("badmail")?)?,
+            dns: dns(&settings.one("dns")?)?,
+            log: log(&settings.one("log")?)?,
+            control: self.control(&settings.one("control")?, &home)?,
+            local,
+            routing,
+            routes,
+            hostname,
+            home,
+        })
+    }
+
+    fn listen(&mut self, settings: &Settings) -> Option<Vec<Listen>> {
+        let mut list: Vec<Listen> = Vec::new();
+        for block in settings.all("listen") {
+            let address = block.get("address")?;
+            if list.iter().any(|other| other.address == address) && !block.spoiled {
+                self.blame(block.place_of("address"), Complaint::ListenTwice);
+            }
+            list.push(Listen { address });
+        }
+        if list.is_empty() && !settings.none_of.contains(&"listen") {
+            list.push(Listen {
+                address: settings.one("listen")?.get("address")?,
+            });
+        }
+        Some(list)
+    }
+
+    fn limits(&mut self, block: &Block) -> Option<Limits> {
+        let limits = Limits {
+            message_bytes: block.get("message_bytes")?,
+            recipients: block.get("recipients")?,
+            connections: block.get("connections")?,
+            connections_per_client: block
+                .get::<u32>("connections_per_client")?
+                .min(block.get("connections")?),
+            messages_per_connection: block.or_off("messages_per_connection")?,
+            session_bytes: block.or_off("session_bytes")?,
+            command_timeout: block.get("command_timeout")?,
+            data_timeout: block.get("data_timeout")?,
+            session_timeout: block.get("session_timeout")?,
+            errors: block.get("errors")?,
+            hops: block.get("hops")?,
+            queue_bytes: block.get("queue_bytes")?,
+            queue_messages: block.get("queue_messages")?,
+            free_bytes: block.get("free_bytes")?,
+        };
+        let message = limits.message_bytes;
+        for (name, key, room) in [
+            (
+                "queue_bytes",
+                "limits.queue_bytes",
+                Some(limits.queue_bytes),
+            ),
+            (
+                "session_bytes",
+                "limits.session_bytes",
+                limits.session_bytes,
+            ),
+        ] {
+            if room.is_some_and(|room| room < message) && !block.spoiled {
+                let complaint = Complaint::Below(key, "limits.message_bytes");
+                self.blame(block.place_of(name), complaint);
+            }
+        }
+        Some(limits)
+    }
+
+    fn local(&mut self, block: &Block, home: &Path) -> Option<Local> {
+        let local = Local {
+            domains: block.get("domains")?,
+            drop: home.join(block.get::<PathBuf>("drop")?),
+            drop_bytes: block.or_off("drop_bytes")?,
+            drop_files: block.or_off("drop_files")?,
+        };
+        let taken = ["", "pickup", "queue", "badmail", "sorttemp"];
+        if taken.iter().any(|name| home.join(name) == local.drop) {
+            self.blame(block.place_of("drop"), Complaint::DropTaken);
+        }
+        Some(local)
+    }
+
+    fn routes(
+        &mut self,
+        settings: &Settings,
+        local: &Local,
+        hostname: &Domain,
+        home: &Path,
+    ) -> Option<(Routes, Vec<Route>)> {
+        let (mut rules, mut routes) = (Vec::<Rule>::new(), Vec::new());
+        for block in settings.all("route") {
+            let to: Vec<Pattern> = block.get("to")?;
+            if to.is_empty() {
+                self.blame(block.place_of("to"), Complaint::EmptyList("route.to"));
+            }
+            let known = |one| rules.iter().any(|rule| rule.to.contains(one));
+            if to.iter().any(known) && !block.spoiled {
+                self.blame(block.place_of("to"), Complaint::PatternTwice);
+            }
+            let next = if block.get::<&str>("via")? == "drop" {
+                self.nothing_else(block);
+                Next::Drop
+            } else {
+                routes.push(self.route(block, hostname, home)?);
+                Next::Route(routes.len().saturating_sub(1))
+            };
+            rules.push(Rule { to, next });
+        }
+        Some((Routes::new(local.domains.clone(), rules), routes))
+    }
+
+    /// A route to the drop folder has no other keys.
+    fn nothing_else(&mut self, block: &Block) {
+        for entry in &block.entries {
+            if !matches!(entry.row.name(), "to" | "via") {
+                let complaint = Complaint::UselessInDrop(entry.row.key);
+                self.blame(entry.place.clone(), complaint);
+            }
+        }
+    }
+
+    fn route(&mut self, block: &Block, hostname: &Domain, home: &Path) -> Option<Route> {
+        let implicit: Option<bool> = block.get("implicit_tls");
+        let peer = |host: Host| {
+            let guess = host.port == Some(465);
+            let implicit_tls = implicit.unwrap_or(guess);
+            let usual = if implicit_tls { 465 } else { 587 };
+            Peer {
+                name: host.name,
+                port: host.port.unwrap_or(usual),
+                implicit_tls,
+            }
+        };
+        let hosts = block.get::<Vec<Host>>("hosts")?;
+        let route = Route {
+            hosts: hosts.into_iter().map(peer).collect(),
+            tls: block.get("tls")?,
+            ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
+            login: login(block, home)?,
+            connections: block.get("connections")?,
+            messages_per_connection: block.get("messages_per_connection")?,
+            helo: block.get("helo").unwrap_or_else(|| hostname.clone()),
+            timeouts: Timeouts {
+                connect: block.get("connect_timeout")?,
+                greeting: block.get("greeting_timeout")?,
+                command: block.get("command_timeout")?,
+                data: block.get("data_timeout")?,
+                end: block.get("final_timeout")?,
+            },
+        };
+        if !block.spoiled {
+            self.check_route(block, &route);
+        }
+        Some(route)
+    }
+
+    /// What is wrong between the keys of a route.
+    fn check_route(&mut self, block: &Block, route: &Route) {
+        let weak = matches!(route.tls, Tls::Off | Tls::Opportunistic);
+        let clear = route.tls == Tls::Off;
+        let password = ["password_file", "password_env"].map(|name| block.entry(name));
+        let rules = [
+            (route.hosts.is_empty(), "hosts", Complaint::NoHosts),
+            (
+                weak && route.hosts.iter().any(|host| host.implicit_tls),
+                "implicit_tls",
+                Complaint::ImplicitWithoutTls,
+            ),
+            (
+                route.ca.is_some() && route.tls != Tls::Verify,
+                "ca",
+                Complaint::UselessCa,
+            ),
+            (
+                clear && route.login.as_ref().is_some_and(|login| !login.insecure),
+                "user",
+                Complaint::LoginInClear,
+            ),
+        ];
+        for (wrong, name, complaint) in rules {
+            if wrong {
+                self.blame(block.place_of(name), complaint);
+            }
+        }
+        match password {
+            [Some(_), Some(second)] => self.blame(second.place.clone(), Complaint::TwoPasswords),
+            [Some(one), None] | [None, Some(one)] if route.login.is_none() => {
+                self.blame(one.place.clone(), Complaint::PasswordWithoutUser);
+            }
+            _ => {}
+        }
+    }
+
+    fn delivery(&mut self, block: &Block, hostname: &Domain) -> Option<Delivery> {
+        let retry: Vec<_> = block.get("retry")?;
+        if retry.is_empty() {
+            self.blame(
+                block.place_of("retry"),
+                Complaint::EmptyList("delivery.retry"),
+            );
+        }
+        let daemon = || {
+            let postmaster = Address::parse_with("mailer-daemon", Some(hostname));
+            postmaster.ok()
+        };
+        let delivery = Delivery {
+            waits: Waits::new(retry, block.get("jitter")?),
+            expire: block.get("expire")?,
+            delay_notice: block.or_off("delay_notice")?,
+            report_copy_to: block.get("report_copy_to"),
+            report_from: block.get("report_from").or_else(daemon)?,
+            report_full: block.get("report_full")?,
+        };
+        if delivery
+            .delay_notice
+            .is_some_and(|wait| wait >= delivery.expire)
+            && !block.spoiled
+        {
+            let complaint = Complaint::Below("delivery.expire", "delivery.delay_notice");
+            self.blame(block.place_of("delay_notice"), complaint);
+        }
+        Some(delivery)
+    }
+
+    fn control(&mut self, block: &Block, home: &Path) -> Option<Control> {
+        let socket = home.join(block.get::<PathBuf>("socket")?);
+        if socket.as_os_str().len() > SOCKET_PATH {
+            self.blame(block.place_of("socket"), Complaint::SocketPath);
+        }
+        Some(Control { socket })
+    }
+}
+
+fn access(block: &Block) -> Option<Access> {
+    Some(Access {
+        connect: Networks::new(block.get("connect")?),
+        relay: Networks::new(block.get("relay")?),
+    })
+}
+
+fn login(block: &Block, home: &Path) -> Option<Option<Login>> {
+    let Some(user) = block.get("user") else {
+        return Some(None);
+    };
+    let file = block
+        .get("password_file")
+        .map(|file: PathBuf| PasswordPlace::File(home.join(file)));
+    let variable = || block.get("password_env").map(PasswordPlace::Variable);
+    let usual = || PasswordPlace::Variable("MAILROOT_PASSWORD".to_owned());
+    Some(Some(Login {
+        user,
+        password: file.or_else(variable).unwrap_or_else(usual),
+        insecure: block.get("insecure_auth")?,
+    }))
+}
+
+fn pickup(block: &Block) -> Option<Pickup> {
+    Some(Pickup {
+        enabled: block.get("enabled")?,
+        dot_stuffed: block.get::<&str>("dot_stuffed")? == "always",
+        rescan: block.get("rescan")?,
+    })
+}
+
+fn badmail(block: &Block) -> Option<Badmail> {
+    Some(Badmail {
+        bytes: block.get("bytes")?,
+        files: block.get("files")?,
+        age: block.get("age")?,
+    })
+}
+
+fn dns(block: &Block) -> Option<Dns> {
+    Some(Dns {
+        servers: block.get("servers")?,
+        timeout: block.get("timeout")?,
+    })
+}
+
+fn log(block: &Block) -> Option<Log> {
+    Some(Log {
+        level: block.get::<&str>("level")?.parse().ok()?,
+        json: block.get::<&str>("form")? == "json",
+    })
+}

@@ -1,0 +1,401 @@
+//! What is wrong with a configuration, where it stands, and what to write instead.
+//!
+//! Never: prints a password. A source line that names one, or holds an address with one in it, is shown masked.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::base::Escaped;
+use crate::config::kind::BadValue;
+use crate::config::kind::Kind;
+use crate::config::lookup::Near;
+use crate::config::url::BadUrl;
+
+/// Where a setting stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// These bytes of the file.
+    File(Range<usize>),
+    /// A flag of the command line, as it is called.
+    Flag(String),
+    /// Nowhere: it is a default.
+    Default,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub complaint: Complaint,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Complaint {
+    /// Not TOML; in the words of the TOML reader.
+    Syntax(String),
+    /// A value that is neither a number nor text in quotes.
+    Unquoted,
+    /// The file is larger than any configuration.
+    TooLarge,
+    /// A key that stands twice.
+    KeyTwice,
+    /// A key that no row knows.
+    UnknownKey {
+        /// As it was written.
+        key: String,
+        /// What may have been meant.
+        near: Near,
+    },
+    /// A table that is no section.
+    UnknownSection {
+        /// As it was written.
+        name: String,
+        /// What may have been meant.
+        near: Near,
+    },
+    /// A password in the file.
+    InlinePassword,
+    /// A section that may stand once, written with double brackets or as a value.
+    WantsTable(&'static str),
+    /// A section that may stand several times, written with single brackets or as a value.
+    WantsBlocks(&'static str),
+    /// A value that its key does not take.
+    Value {
+        /// The key path.
+        key: &'static str,
+        /// What it takes.
+        kind: &'static Kind,
+        /// Why not.
+        why: BadValue,
+    },
+    /// A list that may not be empty.
+    EmptyList(&'static str),
+    /// A smart host address that cannot be read.
+    Url(BadUrl),
+    /// `--set` without `key=value`.
+    SetForm,
+    /// `--set` of a key in one of several blocks.
+    WhichBlock(&'static str),
+    /// `--set` of a key in a block that is not there.
+    NoBlock {
+        /// The section.
+        section: &'static str,
+        /// How many blocks there are.
+        count: usize,
+    },
+    /// `home` in a file is relative, and nobody knows to what.
+    RelativeHome,
+    /// One address with two listeners.
+    ListenTwice,
+    /// One pattern in two routes.
+    PatternTwice,
+    /// A route to smart hosts that names none.
+    NoHosts,
+    /// A key of a route that goes to the drop folder.
+    UselessInDrop(&'static str),
+    /// TLS from the first byte, and TLS off or optional.
+    ImplicitWithoutTls,
+    /// An authority file, and certificates are not checked against authorities.
+    UselessCa,
+    /// A password and no account.
+    PasswordWithoutUser,
+    /// Two places for one password.
+    TwoPasswords,
+    /// A login over a connection without TLS.
+    LoginInClear,
+    /// The first must be at least the second.
+    Below(&'static str, &'static str),
+    /// The drop folder is one of the folders that have another duty.
+    DropTaken,
+    /// A path that does not fit a Unix socket's address.
+    SocketPath,
+    /// The schema and the model disagree: a mistake in this program.
+    Schema,
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(why) => write!(f, "this is not TOML: {}", Escaped(why.as_bytes())),
+            Self::Unquoted => f.write_str("this value cannot be read; text stands in \"quotes\""),
+            Self::TooLarge => f.write_str("the file is larger than 1 MiB; this is no configuration"),
+            Self::KeyTwice => f.write_str("this key stands twice; keep one"),
+            Self::UnknownKey { key, near } => {
+                write!(f, "there is no key `{}`", Escaped(key.as_bytes()))?;
+                meant(f, *near)
+            }
+            Self::UnknownSection { name, near } => {
+                write!(f, "there is no section `{}`", Escaped(name.as_bytes()))?;
+                meant(f, *near)
+            }
+            Self::InlinePassword => f.write_str(
+                "a password does not stand in the configuration; write it into a file that only its owner can \
+                 read and name that with password_file, or name a variable with password_env",
+            ),
+            Self::WantsTable(name) => write!(f, "`{name}` stands once; write [{name}]"),
+            Self::WantsBlocks(name) => {
+                write!(f, "`{name}` may stand several times; write [[{name}]] for each")
+            }
+            Self::Value { key, kind, why } => {
+                write!(f, "`{key}`: {why}; write {}", kind.allowed())
+            }
+            Self::EmptyList(key) => write!(f, "`{key}` is empty; leave it out for the default"),
+            Self::Url(why) => why.fmt(f),
+            Self::SetForm => {
+                f.write_str("write --set KEY=VALUE, such as --set limits.message_bytes=10MB")
+            }
+            Self::WhichBlock(section) => write!(
+                f,
+                "there are several [[{section}]] blocks; say which by number, as in --set {section}.1.KEY=VALUE"
+            ),
+            Self::NoBlock { section, count } => {
+                write!(f, "there is no such [[{section}]] block; there are {count}")
+            }
+            Self::RelativeHome => f.write_str("`home` must begin with / in a file"),
+            Self::ListenTwice => f.write_str("another listener has this address; keep one"),
+            Self::PatternTwice => f.write_str(
+                "another route has the same pattern, so this one is never taken there; keep one",
+            ),
+            Self::NoHosts => f.write_str(
+                "this route names no host; write hosts = [\"smtp.example.com:587\"], or via = \"drop\"",
+            ),
+            Self::UselessInDrop(key) => {
+                write!(f, "`{key}` has no meaning with via = \"drop\"; take one of them out")
+            }
+            Self::ImplicitWithoutTls => f.write_str(
+                "TLS cannot begin with the connection and be off or optional; write tls = \"verify\", or \
+                 implicit_tls = false",
+            ),
+            Self::UselessCa => {
+                f.write_str("`route.ca` is used with tls = \"verify\" only; take one of them out")
+            }
+            Self::PasswordWithoutUser => {
+                f.write_str("there is a password and no account; write user = \"me@example.com\"")
+            }
+            Self::TwoPasswords => {
+                f.write_str("password_file and password_env are both given; keep one")
+            }
+            Self::LoginInClear => f.write_str(
+                "with tls = \"off\" everybody on the way can read the password; write tls = \"verify\", or \
+                 insecure_auth = true when that is meant",
+            ),
+            Self::Below(key, least) => write!(f, "`{key}` is below `{least}`; it must be at least that"),
+            Self::DropTaken => f.write_str(
+                "this folder has another duty (pickup, queue, badmail or sorttemp); take one of its own",
+            ),
+            Self::SocketPath => {
+                f.write_str("with home in front this is longer than the 107 bytes of a socket's path; shorten it")
+            }
+            Self::Schema => f.write_str("the schema and the model disagree; please report this"),
+        }
+    }
+}
+
+fn meant(f: &mut fmt::Formatter<'_>, near: Near) -> fmt::Result {
+    match near {
+        Near::Here(name) => write!(f, "; did you mean `{name}`?"),
+        Near::Key(path) => match path.split_once('.') {
+            Some((section, name)) => write!(f, "; did you mean `{name}` in [{section}]?"),
+            None => write!(f, "; did you mean `{path}` at the top of the file?"),
+        },
+        Near::Section(name) => write!(f, "; did you mean [{name}]?"),
+        Near::Nothing => f.write_str("; `mailroot config --all` prints all there are"),
+    }
+}
+
+/// Everything that is wrong with one configuration, in the order of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Faults {
+    file: String,
+    text: String,
+    list: Vec<Fault>,
+}
+
+impl Faults {
+    /// The faults of the file with this name and text.
+    pub fn new(file: &str, text: &str, mut list: Vec<Fault>) -> Self {
+        list.sort_by_key(|fault| match &fault.place {
+            Place::File(span) => span.start,
+            Place::Flag(_) | Place::Default => usize::MAX,
+        });
+        Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+            list,
+        }
+    }
+
+    /// Each fault.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.list.iter()
+    }
+
+    /// How many there are; never none.
+    pub fn count(&self) -> usize {
+        self.list.len()
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// `file:line:column: sentence`, the line, and a caret below what is meant; once for each fault.
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, fault) in self.list.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            match &fault.place {
+                Place::File(span) => {
+                    let spot = Spot::find(&self.text, span);
+                    write!(
+                        f,
+                        "{}:{}:{}: {}\n{spot}",
+                        self.file, spot.line, spot.column, fault.complaint
+                    )?;
+                }
+                Place::Flag(flag) => write!(f, "{flag}: {}", fault.complaint)?,
+                Place::Default => write!(f, "{}: {}", self.file, fault.complaint)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Widest piece of a source line that is shown.
+const WIDEST: usize = 100;
+
+/// A line of the file and the part of it that is meant. Line and column count from one, the column in characters.
+struct Spot {
+    line: usize,
+    column: usize,
+    shown: String,
+    indent: usize,
+    width: usize,
+}
+
+impl Spot {
+    fn find(text: &str, span: &Range<usize>) -> Self {
+        // An error at the end of the file belongs behind the last line that has something on it.
+        let start = span.start.min(text.trim_end().len());
+        let before = text.get(..start).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
+        let rest = text.get(line_start..).unwrap_or("");
+        let line = rest.lines().next().unwrap_or("");
+        let indent = before.get(line_start..).unwrap_or("").chars().count();
+        let meant = text.get(start..span.end).unwrap_or("");
+        let width = meant.lines().next().unwrap_or("").chars().count().max(1);
+        let masked: Vec<char> = mask(line).chars().collect();
+        // A long line is cut around the spot.
+        let skip = indent.saturating_sub(WIDEST / 2);
+        let skip = if masked.len() <= WIDEST { 0 } else { skip };
+        let shown: String = masked
+            .iter()
+            .skip(skip)
+            .take(WIDEST)
+            .map(|c| match c {
+                '\t' => ' ',
+                c if c.is_control() => '?',
+                c => *c,
+            })
+            .collect();
+        let room = shown.chars().count().saturating_sub(indent - skip).max(1);
+        Self {
+            line: before.matches('\n').count().saturating_add(1),
+            column: indent.saturating_add(1),
+            shown,
+            indent: indent - skip,
+            width: width.min(room),
+        }
+    }
+}
+
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gutter = self.line.to_string().len();
+        let (indent, width) = (self.indent, self.width);
+        writeln!(f, " {} | {}", self.line, self.shown)?;
+        write!(f, " {:gutter$} | {:indent$}{:^<width$}", "", "", "")
+    }
+}
+
+/// The line with every password in it replaced, each character by a star so that columns stay.
+fn mask(line: &str) -> String {
+    let star = |text: &str| "*".repeat(text.chars().count());
+    let lower = line.to_ascii_lowercase();
+    let named = |word: &str| {
+        let (before, behind) = lower.split_once(word)?;
+        let (end, _) = behind.split_once('=')?;
+        let place = ["_file", "_env"].iter().any(|tail| end.trim() == *tail);
+        (!place).then_some(before.len() + word.len() + end.len() + 1)
+    };
+    let words = ["password", "passwd", "secret", "token"];
+    if let Some((front, value)) = words
+        .into_iter()
+        .filter_map(named)
+        .min()
+        .and_then(|at| line.split_at_checked(at))
+    {
+        return format!("{front}{}", star(value));
+    }
+    // scheme://user:password@host
+    let parts = line.split_once("://").and_then(|(scheme, rest)| {
+        let (login, host) = rest.rsplit_once('@')?;
+        let (user, password) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}:{}@{host}", star(password)))
+    });
+    parts.unwrap_or_else(|| line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Complaint, Fault, Faults, Place, mask};
+
+    fn shown(text: &str, at: std::ops::Range<usize>) -> String {
+        let fault = Fault {
+            place: Place::File(at),
+            complaint: Complaint::KeyTwice,
+        };
+        Faults::new("f", text, vec![fault]).to_string()
+    }
+
+    #[test]
+    fn the_caret_stands_below_what_is_meant() {
+        for (text, at, want) in [
+            ("a = 1\nb = 2\n", 6..7, "f:2:1: W\n 2 | b = 2\n   | ^"),
+            ("a = 1\nb = 2\n", 10..11, "f:2:5: W\n 2 | b = 2\n   |     ^"),
+            ("\tx = 1", 1..2, "f:1:2: W\n 1 |  x = 1\n   |  ^"),
+            (
+                "\u{fc} = 12",
+                5..7,
+                "f:1:5: W\n 1 | \u{fc} = 12\n   |     ^^",
+            ),
+            ("a = \n\n", 5..5, "f:1:4: W\n 1 | a = \n   |    ^"),
+            ("", 0..0, "f:1:1: W\n 1 | \n   | ^"),
+            ("a", 7..9, "f:1:2: W\n 1 | a\n   |  ^"),
+        ] {
+            let want = want.replace('W', "this key stands twice; keep one");
+            assert_eq!(shown(text, at), want, "{text:?}");
+        }
+        let long = format!("{} = 1", "x".repeat(10_000));
+        assert!(shown(&long, 9_000..9_001).len() < 400);
+    }
+
+    #[test]
+    fn passwords_are_masked() {
+        for (line, want) in [
+            ("password = \"hunter2\"", "password =**********"),
+            ("Token=\"a=b\"", "Token=*****"),
+            ("r = {password='x'}", "r = {password=****"),
+            ("password_file = \"/x\"", "password_file = \"/x\""),
+            ("password_env = \"X\"", "password_env = \"X\""),
+            ("u = \"smtp://me:p@w@host\"", "u = \"smtp://me:***@host\""),
+            ("u = \"smtp://me@host\"", "u = \"smtp://me@host\""),
+        ] {
+            assert_eq!(mask(line), want);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The configuration of one server, with everything read and checked: nothing behind it checks again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::kind::Tls;
+use crate::mail::Address;
+use crate::mail::Domain;
+use crate::policy::access::Networks;
+use crate::policy::retry::Waits;
+use crate::policy::route::Routes;
+
+/// One virtual server.
+///
+/// Invariant: every path in it is absolute or counts from where `home` counts; relative ones were joined to `home`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Its name in logs and status.
+    pub name: String,
+    /// The folder with pickup, queue, drop, badmail and sorttemp.
+    pub home: PathBuf,
+    /// The name of this host in the greeting, EHLO and Received.
+    pub hostname: Domain,
+    /// What addresses without a domain get.
+    pub default_domain: Domain,
+    /// Where SMTP is spoken; may be empty.
+    pub listen: Vec<Listen>,
+    /// Who may connect and relay.
+    pub access: Access,
+    /// What one client, one message and the queue may take.
+    pub limits: Limits,
+    /// The drop folder.
+    pub local: Local,
+    /// Where each domain goes; its `Next::Route(n)` counts in `routes`.
+    pub routing: Routes,
+    /// The ways out. Routes to the drop folder are not among them.
+    pub routes: Vec<Route>,
+    /// Attempts, expiry and reports.
+    pub delivery: Delivery,
+    /// The pickup folder.
+    pub pickup: Pickup,
+    /// The badmail folder.
+    pub badmail: Badmail,
+    /// How names are looked up.
+    pub dns: Dns,
+    /// What is logged, and how.
+    pub log: Log,
+    /// The control socket.
+    pub control: Control,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// Who may connect and relay. An empty list is nobody (promise G5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Who may connect.
+    pub connect: Networks,
+    /// Who may send to domains that are not local.
+    pub relay: Networks,
+}
+
+/// Caps (promise G4). What is `None` has no limit of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the largest message taken.
+    pub message_bytes: u64,
+    /// Recipients of one message.
+    pub recipients: u32,
+    /// Clients at one time.
+    pub connections: u32,
+    /// Clients at one time from one address; at most `connections`.
+    pub connections_per_client: u32,
+    /// Messages taken on one connection.
+    pub messages_per_connection: Option<u32>,
+    /// Bytes of all messages taken on one connection.
+    pub session_bytes: Option<u64>,
+    /// Wait for the next command.
+    pub command_timeout: Duration,
+    /// Wait for more of a message.
+    pub data_timeout: Duration,
+    /// Length of a connection.
+    pub session_timeout: Duration,
+    /// Refused commands on one connection.
+    pub errors: u32,
+    /// Received fields of one message.
+    pub hops: u32,
+    /// Bytes of all queued messages.
+    pub queue_bytes: u64,
+    /// Queued messages.
+    pub queue_messages: u32,
+    /// Bytes that stay free on the disk.
+    pub free_bytes: u64,
+}
+
+/// The drop folder and the domains that end there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// The domains that end there. `Config::routing` knows them too.
+    pub domains: Vec<Domain>,
+    /// The folder.
+    pub drop: PathBuf,
+    /// Its quota in bytes.
+    pub drop_bytes: Option<u64>,
+    /// Its quota in files.
+    pub drop_files: Option<u32>,
+}
+
+/// One way out: smart hosts that stand in for each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// In the order they are tried; never empty.
+    pub hosts: Vec<Peer>,
+    /// How TLS is used.
+    pub tls: Tls,
+    /// A file with the only trusted authorities; `None` is the built-in ones.
+    pub ca: Option<PathBuf>,
+    /// How to log in; `None` is not at all.
+    pub login: Option<Login>,
+    /// Connections at one time.
+    pub connections: u32,
+    /// Messages over one connection.
+    pub messages_per_connection: u32,
+    /// The name given in EHLO.
+    pub helo: Domain,
+    /// Waits by phase (RFC 5321 s4.5.3.2).
+    pub timeouts: Timeouts,
+}
+
+/// A host to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name, or its address as a literal.
+    pub name: Domain,
+    /// Its port.
+    pub port: u16,
+    /// Whether TLS begins with the connection.
+    pub implicit_tls: bool,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// The account's name.
+    pub user: String,
+    /// Where its password is.
+    pub password: PasswordPlace,
+    /// Whether it may be sent without TLS.
+    pub insecure: bool,
+}
+
+/// Where a password is kept; `disk::secret` and the service read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordPlace {
+    /// The only line of this file.
+    File(PathBuf),
+    /// This environment variable.
+    Variable(String),
+}
+
+/// Waits for a peer, by phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Opening a connection to one address.
+    pub connect: Duration,
+    /// The greeting, TLS included.
+    pub greeting: Duration,
+    /// The reply to a command.
+    pub command: Duration,
+    /// Room for the next piece of a message.
+    pub data: Duration,
+    /// The reply to the end of a message.
+    pub end: Duration,
+}
+
+/// Attempts, expiry and reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The waits between attempts.
+    pub waits: Waits,
+    /// How long a message is tried, in running time.
+    pub expire: Duration,
+    /// When the sender hears that a message waits; `None` is never.
+    pub delay_notice: Option<Duration>,
+    /// Who gets a copy of each report.
+    pub report_copy_to: Option<Address>,
+    /// The From of reports.
+    pub report_from: Address,
+    /// Whether reports bring the whole message back.
+    pub report_full: bool,
+}
+
+/// The pickup folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pickup {
+    /// Whether it is watched.
+    pub enabled: bool,
+    /// Whether one leading dot of each line is removed.
+    pub dot_stuffed: bool,
+    /// How often it is read in full.
+    pub rescan: Duration,
+}
+
+/// Caps of the badmail folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Badmail {
+    /// Bytes.
+    pub bytes: u64,
+    /// Files; a message has three.
+    pub files: u32,
+    /// How long a message stays.
+    pub age: Duration,
+}
+
+/// How names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// Who is asked, in order; empty is those of `/etc/resolv.conf`.
+    pub servers: Vec<SocketAddr>,
+    /// The wait for one of them.
+    pub timeout: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: log::LevelFilter,
+    /// Whether each line is a JSON object.
+    pub json: bool,
+}
+
+/// The control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Its path, at most 107 bytes.
+    pub socket: PathBuf,
+}

@@ -1,0 +1,556 @@
+//! Every setting there is: one row each, with what it may hold, its default, and a sentence about it.
+//!
+//! From this table come the parser's errors, `Config::default`, the commented sample, the manual and
+//! `mailroot config --all`. A row is written when what it sets works, never before: a key that does nothing is a lie.
+
+use crate::config::kind::Kind;
+
+/// One setting.
+#[derive(Debug)]
+pub struct Row {
+    /// Its path: `section.name`, or a bare name at the top of the file.
+    pub key: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// Its default in the form [`Kind::read`] takes; `None` when it is unset unless given.
+    pub default: Option<&'static str>,
+    /// A value to show where there is no default.
+    pub example: &'static str,
+    /// What it does, as a sentence or two. For an unset row it says what holds without it.
+    pub help: &'static str,
+    /// What it was called in the SMTP service of IIS (the property of the metabase, or the words of the property
+    /// sheet), and what it was set to there as shipped.
+    pub iis: Option<(&'static str, &'static str)>,
+}
+
+/// A table of the file.
+#[derive(Debug)]
+pub struct Section {
+    /// Its name; the empty one is the top of the file.
+    pub name: &'static str,
+    /// Whether it may stand several times, as `[[name]]`.
+    pub many: bool,
+    /// What it is about.
+    pub help: &'static str,
+}
+
+impl Row {
+    const fn set(key: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Self {
+        Self {
+            key,
+            kind,
+            default: Some(default),
+            example: "",
+            help,
+            iis: None,
+        }
+    }
+
+    const fn unset(
+        key: &'static str,
+        kind: Kind,
+        example: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            key,
+            kind,
+            default: None,
+            example,
+            help,
+            iis: None,
+        }
+    }
+
+    const fn iis(mut self, name: &'static str, value: &'static str) -> Self {
+        self.iis = Some((name, value));
+        self
+    }
+
+    /// The name of its section.
+    pub fn section(&self) -> &'static str {
+        self.key.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// Its name inside the section.
+    pub fn name(&self) -> &'static str {
+        self.key.split_once('.').map_or(self.key, |(_, name)| name)
+    }
+}
+
+const KB: u64 = 1000;
+const MB: u64 = 1000 * KB;
+const GB: u64 = 1000 * MB;
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// Every section, in the order of the sample.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        name: "",
+        many: false,
+        help: "The server as a whole.",
+    },
+    Section {
+        name: "listen",
+        many: true,
+        help: "Where SMTP is spoken: one block for each address. Without a block it is the default address; \
+               `listen = []` at the top of the file is no listener at all.",
+    },
+    Section {
+        name: "access",
+        many: false,
+        help: "Who may connect, and who may send on to other domains. An empty list is nobody.",
+    },
+    Section {
+        name: "limits",
+        many: false,
+        help: "What one client, one message and the whole queue may take. At a limit the answer is a clear \
+               temporary failure.",
+    },
+    Section {
+        name: "local",
+        many: false,
+        help: "Domains whose mail stays here, in the drop folder.",
+    },
+    Section {
+        name: "route",
+        many: true,
+        help: "Where mail for other domains goes: one block for each way out. The closest pattern wins. What no \
+               block fits goes to the drop folder.",
+    },
+    Section {
+        name: "delivery",
+        many: false,
+        help: "Attempts, expiry, and reports to senders.",
+    },
+    Section {
+        name: "pickup",
+        many: false,
+        help: "The folder that programs put messages into.",
+    },
+    Section {
+        name: "badmail",
+        many: false,
+        help: "The folder for what could be neither delivered nor returned. The oldest goes first when a cap is reached.",
+    },
+    Section {
+        name: "dns",
+        many: false,
+        help: "How names are looked up.",
+    },
+    Section {
+        name: "log",
+        many: false,
+        help: "What is written to standard error.",
+    },
+    Section {
+        name: "control",
+        many: false,
+        help: "The socket that `mailroot status` and `mailroot queue` speak to.",
+    },
+];
+
+/// Every setting, in the order of the sample; the rows of a section stand together.
+pub const ROWS: &[Row] = &[
+    // The server.
+    Row::set("name", Kind::Text, "mailroot", "The name of this server in logs and in the status.")
+        .iis("Virtual server identity", "Default SMTP Virtual Server"),
+    Row::set(
+        "home",
+        Kind::Path,
+        "/var/spool/mailroot",
+        "The folder that holds pickup, queue, drop, badmail and sorttemp. Relative paths elsewhere in this file \
+         count from it.",
+    )
+    .iis("Mailroot (home directory)", "Inetpub\\Mailroot"),
+    Row::unset(
+        "hostname",
+        Kind::Domain,
+        "nas.example.com",
+        "The name of this host in the greeting, EHLO and Received. Without it: the name the system has.",
+    )
+    .iis("Fully qualified domain name", "the computer's name"),
+    Row::unset(
+        "default_domain",
+        Kind::Domain,
+        "example.com",
+        "The domain that addresses without one get. Without it: hostname.",
+    )
+    .iis("Default local domain", "the computer's name"),
+    // Listeners.
+    Row::set(
+        "listen.address",
+        Kind::Listen,
+        "127.0.0.1:25",
+        "The IP address and port. [::] and 0.0.0.0 are all addresses of this host.",
+    )
+    .iis("ServerBindings", ":25: (all addresses)"),
+    // Access.
+    Row::set(
+        "access.connect",
+        Kind::List(&Kind::Network),
+        "0.0.0.0/0, ::/0",
+        "The networks that may connect.",
+    )
+    .iis("Connection control", "all allowed"),
+    Row::set(
+        "access.relay",
+        Kind::List(&Kind::Network),
+        "127.0.0.0/8, ::1",
+        "The networks that may send mail to domains that are not local.",
+    )
+    .iis("RelayIpList", "none"),
+    // Limits.
+    Row::set(
+        "limits.message_bytes",
+        Kind::Size(KB, 2 * GB),
+        "25MB",
+        "The largest message taken. It is announced as SIZE.",
+    )
+    .iis("MaxMessageSize", "2048 KB"),
+    Row::set(
+        "limits.recipients",
+        Kind::Int(1, 10_000),
+        "100",
+        "Recipients of one message. A client that has more sends the rest in another message.",
+    )
+    .iis("MaxRecipients", "100"),
+    Row::set(
+        "limits.connections",
+        Kind::Int(1, 10_000),
+        "100",
+        "Connections from clients at one time, over all listeners.",
+    )
+    .iis("MaxConnections", "no limit"),
+    Row::set(
+        "limits.connections_per_client",
+        Kind::Int(1, 10_000),
+        "20",
+        "Connections from one IP address at one time.",
+    ),
+    Row::set(
+        "limits.messages_per_connection",
+        Kind::OrOff(&Kind::Int(1, 1_000_000)),
+        "off",
+        "Messages taken on one connection before the client is asked to open a new one.",
+    ),
+    Row::set(
+        "limits.session_bytes",
+        Kind::OrOff(&Kind::Size(KB, 1000 * GB)),
+        "off",
+        "Bytes of all messages taken on one connection.",
+    )
+    .iis("MaxSessionSize", "10240 KB"),
+    Row::set(
+        "limits.command_timeout",
+        Kind::Wait(1, HOUR),
+        "5m",
+        "How long a client may wait with its next command.",
+    )
+    .iis("ConnectionTimeout", "10 minutes"),
+    Row::set(
+        "limits.data_timeout",
+        Kind::Wait(1, HOUR),
+        "3m",
+        "How long a client may pause inside a message.",
+    ),
+    Row::set(
+        "limits.session_timeout",
+        Kind::Wait(1, 7 * DAY),
+        "1h",
+        "How long one connection may last in all.",
+    ),
+    Row::set(
+        "limits.errors",
+        Kind::Int(1, 1000),
+        "10",
+        "Refused commands after which the connection is closed.",
+    )
+    .iis("MaxSmtpErrors", "no limit"),
+    Row::set(
+        "limits.hops",
+        Kind::Int(1, 1000),
+        "50",
+        "Received lines after which a message is taken to be in a loop.",
+    )
+    .iis("HopCount", "15"),
+    Row::set(
+        "limits.queue_bytes",
+        Kind::Size(MB, 1000 * GB),
+        "1GB",
+        "Bytes of all messages in the queue. Above it new mail is refused until there is room.",
+    ),
+    Row::set(
+        "limits.queue_messages",
+        Kind::Int(1, 10_000_000),
+        "100000",
+        "Messages in the queue.",
+    ),
+    Row::set(
+        "limits.free_bytes",
+        Kind::Size(0, 1000 * GB),
+        "16MB",
+        "Free space left to everybody else on the disk of home. Below it new mail is refused.",
+    ),
+    // Local domains.
+    Row::set(
+        "local.domains",
+        Kind::List(&Kind::Domain),
+        "",
+        "Domains whose mail goes to the drop folder. It is taken from every client that may connect.",
+    )
+    .iis("Local and alias domains", "the computer's name"),
+    Row::set("local.drop", Kind::Path, "drop", "The drop folder.")
+        .iis("DropDirectory", "Mailroot\\Drop"),
+    Row::set(
+        "local.drop_bytes",
+        Kind::OrOff(&Kind::Size(KB, 1000 * GB)),
+        "250MB",
+        "Bytes in the drop folder above which local mail waits in the queue.",
+    )
+    .iis("Drop directory quota", "off, or 10 times the message limit"),
+    Row::set(
+        "local.drop_files",
+        Kind::OrOff(&Kind::Int(1, 10_000_000)),
+        "10000",
+        "Files in the drop folder above which local mail waits in the queue.",
+    ),
+    // Routes.
+    Row::set(
+        "route.to",
+        Kind::List(&Kind::Pattern),
+        "*",
+        "The domains that go this way: example.com, *.example.com (all below it, not itself), or * for all others.",
+    )
+    .iis("Remote domain", "none"),
+    Row::set(
+        "route.via",
+        Kind::Word(&["smart-host", "drop"]),
+        "smart-host",
+        "The way: to the hosts named here, or into the drop folder.",
+    )
+    .iis("RouteAction", "0 (by DNS)"),
+    Row::set(
+        "route.hosts",
+        Kind::List(&Kind::Host),
+        "",
+        "The smart hosts in the order they are tried. Without a port it is 587.",
+    )
+    .iis("SmartHost", "none"),
+    Row::set(
+        "route.tls",
+        Kind::Tls,
+        "verify",
+        "verify: always, and the certificate must be good. require: always, any certificate. opportunistic: when \
+         offered, any certificate. pin:HEX: always, and the certificate or its public key must have this SHA-256. off: never.",
+    )
+    .iis("AlwaysUseSsl", "off"),
+    Row::unset(
+        "route.implicit_tls",
+        Kind::Bool,
+        "true",
+        "Whether TLS begins with the connection, without STARTTLS. Without it: true for port 465, else false.",
+    ),
+    Row::unset(
+        "route.ca",
+        Kind::Path,
+        "/etc/ssl/office-ca.pem",
+        "A PEM file with the only certificates that are trusted here: authorities, or the host's own. Without it: the public authorities built in.",
+    ),
+    Row::unset(
+        "route.user",
+        Kind::Text,
+        "me@example.com",
+        "The account to log in with. Without it: no login.",
+    )
+    .iis("Outbound security", "anonymous"),
+    Row::unset(
+        "route.password_file",
+        Kind::SecretFile,
+        "/etc/mailroot.password",
+        "A file that holds the password on its only line; it must be readable by its owner alone (chmod 600).",
+    ),
+    Row::unset(
+        "route.password_env",
+        Kind::Variable,
+        "MAILROOT_PASSWORD",
+        "The environment variable that holds the password. Without it and password_file: MAILROOT_PASSWORD.",
+    ),
+    Row::set(
+        "route.insecure_auth",
+        Kind::Bool,
+        "false",
+        "Whether the password may be sent without TLS, where everybody on the way can read it.",
+    ),
+    Row::set(
+        "route.connections",
+        Kind::Int(1, 1000),
+        "2",
+        "Connections to the hosts of this route at one time.",
+    )
+    .iis("MaxOutConnectionsPerDomain", "100"),
+    Row::set(
+        "route.messages_per_connection",
+        Kind::Int(1, 100_000),
+        "100",
+        "Messages sent over one connection before a new one is opened.",
+    )
+    .iis("MaxBatchedMessages", "20"),
+    Row::unset(
+        "route.helo",
+        Kind::Domain,
+        "nas.example.com",
+        "The name this host gives itself in EHLO. Without it: hostname.",
+    ),
+    Row::set(
+        "route.connect_timeout",
+        Kind::Wait(1, HOUR),
+        "30s",
+        "How long a connection may take to open, for each address.",
+    ),
+    Row::set(
+        "route.greeting_timeout",
+        Kind::Wait(1, HOUR),
+        "5m",
+        "How long the host may take to greet, TLS included.",
+    ),
+    Row::set(
+        "route.command_timeout",
+        Kind::Wait(1, HOUR),
+        "5m",
+        "How long the host may take to answer a command.",
+    )
+    .iis("RemoteTimeout", "10 minutes"),
+    Row::set(
+        "route.data_timeout",
+        Kind::Wait(1, HOUR),
+        "3m",
+        "How long the host may take to accept the next piece of a message.",
+    ),
+    Row::set(
+        "route.final_timeout",
+        Kind::Wait(1, HOUR),
+        "10m",
+        "How long the host may take to answer after the end of a message. Too short makes duplicates.",
+    ),
+    // Delivery.
+    Row::set(
+        "delivery.retry",
+        Kind::List(&Kind::Wait(1, 7 * DAY)),
+        "1m, 1m, 1m, 15m, 30m, 1h, 4h",
+        "The waits between attempts; the last one repeats.",
+    )
+    .iis("SmtpRemoteProgressiveRetry", "15,30,60,240 minutes"),
+    Row::set(
+        "delivery.jitter",
+        Kind::Int(0, 100),
+        "10",
+        "Percent of a wait that chance may add, so that many boxes do not come back in the same second.",
+    ),
+    Row::set(
+        "delivery.expire",
+        Kind::Wait(1, 365 * DAY),
+        "5d",
+        "How long a message is tried before it is returned. Only time in which this host ran counts.",
+    )
+    .iis("SmtpRemoteNDRExpireMinutes", "2 days"),
+    Row::set(
+        "delivery.delay_notice",
+        Kind::OrOff(&Kind::Wait(1, 365 * DAY)),
+        "off",
+        "How long a message waits before its sender is told so.",
+    )
+    .iis("SmtpRemoteDelayExpireMinutes", "12 hours"),
+    Row::unset(
+        "delivery.report_copy_to",
+        Kind::Address,
+        "owner@example.com",
+        "An address that gets a copy of every report. Without it: nobody does.",
+    )
+    .iis("SendNdrTo", "none"),
+    Row::unset(
+        "delivery.report_from",
+        Kind::Address,
+        "postmaster@example.com",
+        "The From of reports; their envelope sender is always empty. Without it: mailer-daemon at hostname.",
+    ),
+    Row::set(
+        "delivery.report_full",
+        Kind::Bool,
+        "false",
+        "Whether a report brings the whole message back, and not its header only.",
+    ),
+    // Pickup.
+    Row::set(
+        "pickup.enabled",
+        Kind::Bool,
+        "true",
+        "Whether the pickup folder is watched. sendmail needs it.",
+    ),
+    Row::set(
+        "pickup.dot_stuffed",
+        Kind::Word(&["never", "always"]),
+        "never",
+        "always: one leading dot of each line is removed, as IIS did. never: every byte is the message's.",
+    ),
+    Row::set(
+        "pickup.rescan",
+        Kind::Wait(1, DAY),
+        "5m",
+        "How often the folder is read in full, since the system's notices of new files can get lost.",
+    ),
+    // Badmail.
+    Row::set(
+        "badmail.bytes",
+        Kind::Size(MB, 1000 * GB),
+        "50MB",
+        "Bytes in the folder.",
+    ),
+    Row::set(
+        "badmail.files",
+        Kind::Int(3, 1_000_000),
+        "3000",
+        "Files in the folder; a message has three.",
+    ),
+    Row::set(
+        "badmail.age",
+        Kind::Wait(1, 3650 * DAY),
+        "30d",
+        "How long a message stays.",
+    ),
+    // Names.
+    Row::set(
+        "dns.servers",
+        Kind::List(&Kind::NameServer),
+        "",
+        "The name servers in the order they are asked. An empty list is those of /etc/resolv.conf.",
+    ),
+    Row::set(
+        "dns.timeout",
+        Kind::Wait(1, 60),
+        "5s",
+        "How long a name server may take before the next one is asked.",
+    ),
+    // Log.
+    Row::set(
+        "log.level",
+        Kind::Word(&["error", "warn", "info", "debug"]),
+        "info",
+        "The least important event that is written.",
+    ),
+    Row::set(
+        "log.form",
+        Kind::Word(&["text", "json"]),
+        "text",
+        "Lines for people, or one JSON object a line.",
+    )
+    .iis("Log format", "W3C extended"),
+    // Control.
+    Row::set(
+        "control.socket",
+        Kind::Path,
+        "control.sock",
+        "The Unix socket. Only its owner and root may use it.",
+    ),
+];

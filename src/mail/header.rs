@@ -1,0 +1,835 @@
+//! Walks a message in blocks of any size: passes it on, learns what its header holds, mends what it must.
+//!
+//! Trust: none. A field is known by its first [`limits::FIELD_NAME`] bytes; what is learnt and what is kept of the
+//! header block is bounded, whatever comes. Never: looks into the body, but for line lengths and 8-bit bytes.
+
+use crate::base::limits;
+
+/// The fields that matter to a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the field of its name")]
+pub enum Field {
+    Date,
+    MessageId,
+    From,
+    Sender,
+    ReplyTo,
+    To,
+    Cc,
+    Bcc,
+    ResentFrom,
+    ResentSender,
+    ResentTo,
+    ResentCc,
+    ResentBcc,
+    Received,
+    ReturnPath,
+    Subject,
+    Priority,
+    Importance,
+    XPriority,
+    AutoSubmitted,
+    MimeVersion,
+    ContentType,
+}
+
+const FIELDS: [(&str, Field); 22] = [
+    ("Date", Field::Date),
+    ("Message-ID", Field::MessageId),
+    ("From", Field::From),
+    ("Sender", Field::Sender),
+    ("Reply-To", Field::ReplyTo),
+    ("To", Field::To),
+    ("Cc", Field::Cc),
+    ("Bcc", Field::Bcc),
+    ("Resent-From", Field::ResentFrom),
+    ("Resent-Sender", Field::ResentSender),
+    ("Resent-To", Field::ResentTo),
+    ("Resent-Cc", Field::ResentCc),
+    ("Resent-Bcc", Field::ResentBcc),
+    ("Received", Field::Received),
+    ("Return-Path", Field::ReturnPath),
+    ("Subject", Field::Subject),
+    ("Priority", Field::Priority),
+    ("Importance", Field::Importance),
+    ("X-Priority", Field::XPriority),
+    ("Auto-Submitted", Field::AutoSubmitted),
+    ("MIME-Version", Field::MimeVersion),
+    ("Content-Type", Field::ContentType),
+];
+
+impl Field {
+    /// The field with this name, in any case.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        FIELDS
+            .iter()
+            .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+            .map(|&(_, field)| field)
+    }
+
+    /// Its name as it is written.
+    pub fn name(self) -> &'static str {
+        FIELDS
+            .iter()
+            .find(|(_, field)| *field == self)
+            .map_or("", |(name, _)| name)
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+/// What to do to a message on its way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// For the local doors: bare LF and bare CR become CRLF, the last line gets its line end, and an mbox `From `
+    /// line at the top goes. From the network line ends are right already or the transaction has ended.
+    pub repair: bool,
+    /// Fields to leave out, wherever they stand in the header.
+    pub without: &'static [Field],
+    /// Value of a `Date:` for a message without one; `None` leaves it out (the clock may not be known yet).
+    pub date: Option<String>,
+    /// Value of a `Message-ID:` for a message without one.
+    pub message_id: Option<String>,
+    /// Value of a `From:` for a message without one.
+    pub from: Option<String>,
+    /// Value of a `To:` for a message that has neither `To` nor `Cc` in what is passed on.
+    pub to: Option<String>,
+    /// Keep the header block as it came for [`Walker::block`], up to [`limits::HEADER_BLOCK`] bytes.
+    pub capture: bool,
+}
+
+/// How pressing a message says it is (RFC 2156 s5.3.6 `Priority`, `Importance`; `X-Priority` by use).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// `non-urgent`, `low`, 4, 5.
+    Low,
+    /// Nothing said.
+    #[default]
+    Normal,
+    /// `urgent`, `high`, 1, 2.
+    High,
+}
+
+/// What was learnt so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    seen: u32,
+    /// `Received` fields: the hops it has made (RFC 5321 s6.3).
+    pub hops: u32,
+    /// The subject, unfolded, encoded words as they came, cut at [`limits::FIELD_KEPT`] bytes.
+    pub subject: String,
+    /// The message id with its angle brackets, cut likewise.
+    pub message_id: String,
+    /// The strongest wish of the three priority fields; the first one that says anything else than normal.
+    pub priority: Priority,
+    /// `Auto-Submitted` with any value but `no` (RFC 3834 s5): not to be answered.
+    pub automatic: bool,
+    /// A byte above 127 in the header: wants SMTPUTF8 or a lenient peer.
+    pub header_8bit: bool,
+    /// A byte above 127 in the body: wants 8BITMIME.
+    pub body_8bit: bool,
+    /// Longest line in bytes without its line end (RFC 5322 s2.1.1: 998).
+    pub longest_line: usize,
+    /// The header was larger than what is captured of one; the captured part ends at a line end.
+    pub cut: bool,
+    /// The header was over, by its blank line or by a line that is no field.
+    pub header_over: bool,
+}
+
+impl Facts {
+    /// Whether the message came with this field.
+    pub const fn has(&self, field: Field) -> bool {
+        self.seen & field.bit() != 0
+    }
+}
+
+/// Where in the message the walker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Before the first byte: an mbox line may stand here.
+    Top,
+    /// In the first bytes of a header line, which are held until they say what it is.
+    Name,
+    /// In an mbox line, which nobody needs.
+    Mbox,
+    /// Behind the name, in a line that is passed on or left out.
+    Value { keep: bool },
+    /// Behind the header.
+    Body,
+}
+
+/// The walker. Feed it blocks, then finish it; what is to be passed on is appended to the buffer given.
+#[derive(Debug)]
+pub struct Walker {
+    plan: Plan,
+    facts: Facts,
+    at: At,
+    /// The start of the current line while it is not known: at most `FIELD_NAME` bytes.
+    held: Vec<u8>,
+    /// Whether the field before was passed on; `None` before the first field.
+    before: Option<bool>,
+    /// The field whose value is being learnt.
+    learning: Option<Field>,
+    value: Vec<u8>,
+    block: Vec<u8>,
+    /// Where the current line starts in `block`.
+    block_line: usize,
+    /// Bytes of the current line so far.
+    line: usize,
+    /// The last byte was a CR that has been taken as a line end; an LF right behind belongs to it.
+    after_cr: bool,
+}
+
+impl Walker {
+    /// A walker at the start of a message.
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            facts: Facts::default(),
+            at: At::Top,
+            held: Vec::new(),
+            before: None,
+            learning: None,
+            value: Vec::new(),
+            block: Vec::new(),
+            block_line: 0,
+            line: 0,
+            after_cr: false,
+        }
+    }
+
+    /// Takes the next bytes of the message and appends what is to be passed on to `out`.
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) {
+        let mut rest = input;
+        while !rest.is_empty() {
+            if self.at == At::Body && !self.plan.repair {
+                return self.body_as_it_is(rest, out);
+            }
+            if std::mem::take(&mut self.after_cr)
+                && let Some(behind) = rest.strip_prefix(b"\n")
+            {
+                rest = behind;
+                continue;
+            }
+            // In the header every line end counts by itself, since the body may begin behind any of them.
+            let end = if self.at == At::Body {
+                find(rest, b'\n')
+            } else {
+                rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'))
+            };
+            let Some((text, behind)) = end.and_then(|at| rest.split_at_checked(at)) else {
+                let text = rest.strip_suffix(b"\r").unwrap_or(rest);
+                self.line_without_lf(text, out);
+                if text.len() < rest.len() {
+                    self.line_end(out);
+                    self.after_cr = true;
+                }
+                return;
+            };
+            self.line_without_lf(text.strip_suffix(b"\r").unwrap_or(text), out);
+            if self.at == At::Body && !self.plan.repair {
+                // The body began inside this line, which therefore stays as it is.
+                return self.body_as_it_is(behind, out);
+            }
+            self.line_end(out);
+            self.after_cr = behind.first() == Some(&b'\r');
+            rest = behind.get(1..).unwrap_or_default();
+        }
+    }
+
+    /// Ends the message: a last line gets its line end, a header without a body its blank line.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.at == At::Body {
+            if self.line > 0 && self.plan.repair {
+                self.line_end(out);
+            }
+            return;
+        }
+        if self.line > 0 {
+            self.line_end(out);
+        }
+        if self.at != At::Body {
+            self.end_header(out);
+        }
+    }
+
+    /// What was learnt so far.
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The header block as it came, with CRLF, left-out fields included; empty unless the plan asked for it.
+    pub fn block(&self) -> &[u8] {
+        &self.block
+    }
+
+    /// Sets the `From` value to add, for who learns it from the header itself while it is walked.
+    pub fn set_from(&mut self, from: String) {
+        self.plan.from = Some(from);
+    }
+
+    /// A piece of a line that holds no LF; a CR inside is a line end of its own. With one inside it is a piece of a body
+    /// that is mended.
+    fn line_without_lf(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        if !text.contains(&b'\r') {
+            return self.text(text, out);
+        }
+        let mut pieces = text.split(|&byte| byte == b'\r').peekable();
+        while let Some(piece) = pieces.next() {
+            self.text(piece, out);
+            if pieces.peek().is_some() {
+                self.line_end(out);
+            }
+        }
+    }
+
+    /// A piece of a line.
+    fn text(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        if text.is_empty() {
+            return;
+        }
+        self.line = self.line.saturating_add(text.len());
+        if self.at == At::Body {
+            self.facts.body_8bit |= !text.is_ascii();
+            out.extend_from_slice(text);
+            return;
+        }
+        match self.at {
+            At::Value { keep } => self.value_text(text, keep, out),
+            At::Top | At::Name => self.name_text(text, out),
+            At::Mbox | At::Body => {}
+        }
+    }
+
+    /// A piece of a header line whose name is known.
+    fn value_text(&mut self, text: &[u8], keep: bool, out: &mut Vec<u8>) {
+        self.facts.header_8bit |= !text.is_ascii();
+        self.capture(text);
+        if keep {
+            out.extend_from_slice(text);
+        }
+        if self.learning.is_some() {
+            let room = limits::FIELD_KEPT.saturating_sub(self.value.len());
+            self.value
+                .extend_from_slice(text.get(..room).unwrap_or(text));
+        }
+    }
+
+    /// A piece of a header line whose name is not known yet.
+    fn name_text(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        if self.held.is_empty() && matches!(text.first(), Some(b' ' | b'\t')) {
+            return match self.before {
+                Some(keep) => {
+                    self.at = At::Value { keep };
+                    self.value_text(text, keep, out);
+                }
+                None => self.no_field(text, out),
+            };
+        }
+        let colon = find(text, b':')
+            .filter(|at| self.held.len().saturating_add(*at) <= limits::FIELD_NAME)
+            .and_then(|at| text.split_at_checked(at));
+        if let Some((name, rest)) = colon {
+            self.held.extend_from_slice(name);
+            return if is_name(self.held.trim_ascii_end()) {
+                self.begin_field(rest, out);
+            } else {
+                self.no_field(rest, out);
+            };
+        }
+        if self.held.len().saturating_add(text.len()) <= limits::FIELD_NAME {
+            self.held.extend_from_slice(text);
+        } else {
+            self.no_field(text, out);
+        }
+    }
+
+    /// `held` is the name of a field, `rest` starts with its colon.
+    fn begin_field(&mut self, rest: &[u8], out: &mut Vec<u8>) {
+        self.learn();
+        let name = std::mem::take(&mut self.held);
+        let field = Field::named(name.trim_ascii_end());
+        let keep = field.is_none_or(|field| !self.plan.without.contains(&field));
+        if let Some(field) = field {
+            self.facts.seen |= field.bit();
+            if field == Field::Received {
+                self.facts.hops = self.facts.hops.saturating_add(1);
+            }
+        }
+        self.at = At::Value { keep };
+        self.before = Some(keep);
+        self.value_text(&name, keep, out);
+        self.learning = field.filter(|field| {
+            matches!(
+                field,
+                Field::Subject
+                    | Field::MessageId
+                    | Field::Priority
+                    | Field::Importance
+                    | Field::XPriority
+                    | Field::AutoSubmitted
+            )
+        });
+        self.value_text(rest, keep, out);
+        self.held = name;
+        self.held.clear();
+    }
+
+    /// `held` and `text` are no field. At the very top this may be an mbox line, else the body has begun.
+    fn no_field(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        let mbox = |held: &[u8]| held.starts_with(b"From ") || held.starts_with(b">From ");
+        if self.plan.repair && self.at == At::Top && mbox(&self.held) {
+            self.held.clear();
+            self.at = At::Mbox;
+            return;
+        }
+        self.end_header(out);
+        let held = std::mem::take(&mut self.held);
+        for piece in [held.as_slice(), text] {
+            self.facts.body_8bit |= !piece.is_ascii();
+            out.extend_from_slice(piece);
+        }
+    }
+
+    fn line_end(&mut self, out: &mut Vec<u8>) {
+        let length = std::mem::take(&mut self.line);
+        self.facts.longest_line = self.facts.longest_line.max(length);
+        match self.at {
+            At::Body => out.extend_from_slice(b"\r\n"),
+            At::Value { keep } => {
+                self.capture(b"\r\n");
+                self.block_line = self.block.len();
+                if keep {
+                    out.extend_from_slice(b"\r\n");
+                }
+                self.at = At::Name;
+            }
+            At::Mbox => self.at = At::Name,
+            At::Top | At::Name if length == 0 => self.end_header(out),
+            At::Top | At::Name => {
+                self.no_field(b"", out);
+                if self.at == At::Body {
+                    out.extend_from_slice(b"\r\n");
+                } else {
+                    self.at = At::Name;
+                }
+            }
+        }
+    }
+
+    /// Adds what is missing and the blank line.
+    fn end_header(&mut self, out: &mut Vec<u8>) {
+        self.learn();
+        let facts = &self.facts;
+        let goes_on = |field: Field| facts.has(field) && !self.plan.without.contains(&field);
+        let has_destination = goes_on(Field::To) || goes_on(Field::Cc);
+        for (missing, name, value) in [
+            (!facts.has(Field::Date), "Date", &self.plan.date),
+            (
+                !facts.has(Field::MessageId),
+                "Message-ID",
+                &self.plan.message_id,
+            ),
+            (!facts.has(Field::From), "From", &self.plan.from),
+            (!has_destination, "To", &self.plan.to),
+        ] {
+            if let (true, Some(value)) = (missing, value) {
+                for part in [name, ": ", value, "\r\n"] {
+                    out.extend_from_slice(part.as_bytes());
+                }
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        self.facts.header_over = true;
+        self.at = At::Body;
+    }
+
+    /// Writes down the value that has been collected.
+    fn learn(&mut self) {
+        let Some(field) = self.learning.take() else {
+            return;
+        };
+        let value = std::mem::take(&mut self.value);
+        let text = unfold(value.strip_prefix(b":").unwrap_or(&value));
+        match field {
+            Field::Subject if self.facts.subject.is_empty() => self.facts.subject = text,
+            Field::MessageId if self.facts.message_id.is_empty() => self.facts.message_id = text,
+            Field::AutoSubmitted => {
+                self.facts.automatic |= !text
+                    .split(';')
+                    .next()
+                    .unwrap_or("")
+                    .trim()
+                    .eq_ignore_ascii_case("no");
+            }
+            Field::Priority | Field::Importance | Field::XPriority
+                if self.facts.priority == Priority::Normal =>
+            {
+                self.facts.priority = priority(&text);
+            }
+            _ => {}
+        }
+    }
+
+    fn capture(&mut self, text: &[u8]) {
+        if !self.plan.capture || self.facts.cut {
+            return;
+        }
+        if self.block.len().saturating_add(text.len()) > limits::HEADER_BLOCK {
+            self.facts.cut = true;
+            self.block.truncate(self.block_line);
+        } else {
+            self.block.extend_from_slice(text);
+        }
+    }
+
+    /// The body when nothing is to be changed: a copy, and a count of line lengths.
+    fn body_as_it_is(&mut self, input: &[u8], out: &mut Vec<u8>) {
+        // The LF of a CRLF whose CR ended the block before, in the header.
+        let input = if std::mem::take(&mut self.after_cr) {
+            input.strip_prefix(b"\n").unwrap_or(input)
+        } else {
+            input
+        };
+        out.extend_from_slice(input);
+        self.facts.body_8bit |= !input.is_ascii();
+        let mut rest = input;
+        while let Some((text, behind)) = find(rest, b'\n').and_then(|at| rest.split_at_checked(at))
+        {
+            // A CR alone in the block before counts as one byte too many: a bound, not a measure.
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            let length = self.line.saturating_add(text.len());
+            self.facts.longest_line = self.facts.longest_line.max(length);
+            self.line = 0;
+            rest = behind.get(1..).unwrap_or_default();
+        }
+        self.line = self.line.saturating_add(rest.len());
+    }
+}
+
+/// RFC 5322 s2.2: printable ASCII without the colon.
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_graphic())
+}
+
+fn priority(text: &str) -> Priority {
+    let word = text.split([' ', '(', ';']).next().unwrap_or("");
+    let any = |list: &[&str]| list.iter().any(|known| word.eq_ignore_ascii_case(known));
+    if any(&["urgent", "high", "1", "2"]) {
+        Priority::High
+    } else if any(&["non-urgent", "low", "4", "5"]) {
+        Priority::Low
+    } else {
+        Priority::Normal
+    }
+}
+
+/// A field value on one line: line ends go, white space at both ends goes, bytes that are no UTF-8 are replaced.
+pub fn unfold(value: &[u8]) -> String {
+    let flat: Vec<u8> = value
+        .iter()
+        .copied()
+        .filter(|byte| !matches!(byte, b'\r' | b'\n' | 0))
+        .collect();
+    String::from_utf8_lossy(flat.trim_ascii()).into_owned()
+}
+
+/// The fields of a header block, one by one, in either kind of line end. Ends at the blank line or at what is no
+/// field.
+pub fn fields(block: &[u8]) -> Fields<'_> {
+    Fields { rest: block }
+}
+
+/// See [`fields`]. Yields the name and the value behind the colon, still folded, without the last line end.
+#[derive(Clone, Debug)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut end = 0;
+        loop {
+            let tail = self.rest.get(end..)?;
+            end = match find(tail, b'\n') {
+                Some(at) => end.checked_add(at)?.checked_add(1)?,
+                None => self.rest.len(),
+            };
+            if !matches!(self.rest.get(end), Some(b' ' | b'\t')) {
+                break;
+            }
+        }
+        let (field, rest) = self.rest.split_at_checked(end)?;
+        self.rest = rest;
+        let (name, value) = field.split_at_checked(find(field, b':')?)?;
+        let name = name.trim_ascii_end();
+        is_name(name).then(|| (name, value.get(1..).unwrap_or_default().trim_ascii_end()))
+    }
+}
+
+/// Where `wanted` stands first. Eight bytes a step: this is all the work there is on a body.
+pub(crate) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES << 7;
+    let pattern = ONES.wrapping_mul(u64::from(wanted));
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut start: usize = 0;
+    for word in words {
+        let zero_where_wanted = u64::from_ne_bytes(*word) ^ pattern;
+        if zero_where_wanted.wrapping_sub(ONES) & !zero_where_wanted & HIGHS != 0 {
+            break;
+        }
+        start = start.wrapping_add(8);
+    }
+    let tail = bytes.get(start..)?;
+    let at = tail.iter().position(|&byte| byte == wanted)?;
+    start.checked_add(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Facts, Field, Plan, Priority, Walker, fields, find};
+    use crate::base::limits;
+
+    fn local() -> Plan {
+        Plan {
+            repair: true,
+            without: &[Field::Bcc, Field::ResentBcc],
+            date: Some("D".into()),
+            message_id: Some("<m@h>".into()),
+            from: Some("f@h".into()),
+            ..Plan::default()
+        }
+    }
+
+    fn walk(plan: &Plan, message: &[u8], step: usize) -> (Vec<u8>, Facts, Vec<u8>) {
+        let mut walker = Walker::new(plan.clone());
+        let mut out = Vec::new();
+        for block in message.chunks(step) {
+            walker.feed(block, &mut out);
+        }
+        walker.finish(&mut out);
+        let block = walker.block().to_vec();
+        (out, walker.facts().clone(), block)
+    }
+
+    #[test]
+    fn local_mail_is_mended_at_every_block_size() {
+        let all = "Date: D\r\nMessage-ID: <m@h>\r\nFrom: f@h\r\n";
+        for (message, want) in [
+            // Nothing missing, nothing changed but the line ends.
+            (
+                "From: a@b\nDate: x\nMessage-Id: <1@b>\n\nhi\n",
+                "From: a@b\r\nDate: x\r\nMessage-Id: <1@b>\r\n\r\nhi\r\n".to_owned(),
+            ),
+            // What is missing comes right before the blank line; Bcc goes with its folds.
+            (
+                "Subject: s\nBCC : a@b,\n\tc@d\n e@f\nTo: g@h\n\nhi",
+                format!("Subject: s\r\nTo: g@h\r\n{all}\r\nhi\r\n"),
+            ),
+            // No header at all, no body at all, nothing at all.
+            ("just text\n", format!("{all}\r\njust text\r\n")),
+            (
+                "a line: with colon\n",
+                format!("{all}\r\na line: with colon\r\n"),
+            ),
+            ("\n\nafter two\n", format!("{all}\r\n\r\nafter two\r\n")),
+            ("To: a@b\n", format!("To: a@b\r\n{all}\r\n")),
+            ("To: a@b", format!("To: a@b\r\n{all}\r\n")),
+            ("", format!("{all}\r\n")),
+            ("x", format!("{all}\r\nx\r\n")),
+            // The header ends where a line is no field.
+            (
+                "To: a@b\nhello\nCc: c@d\n",
+                format!("To: a@b\r\n{all}\r\nhello\r\nCc: c@d\r\n"),
+            ),
+            (
+                " first\nTo: a@b\n",
+                format!("{all}\r\n first\r\nTo: a@b\r\n"),
+            ),
+            // Line ends of every kind.
+            (
+                "To: a@b\r\r\nx\ry\r\n\r\n",
+                format!("To: a@b\r\n{all}\r\nx\r\ny\r\n\r\n"),
+            ),
+            ("To: a@b\r\rx\r", format!("To: a@b\r\n{all}\r\nx\r\n")),
+            // An mbox line with and without a colon.
+            (
+                "From pi Thu Jan 1 12:00:00 1970\nTo: a@b\n\nx\n",
+                format!("To: a@b\r\n{all}\r\nx\r\n"),
+            ),
+            (
+                "From pi\nTo: a@b\n\nx\n",
+                format!("To: a@b\r\n{all}\r\nx\r\n"),
+            ),
+            // Dots and NULs are the message's.
+            (
+                "To: a@b\n\n.\n..\n\0\n",
+                format!("To: a@b\r\n{all}\r\n.\r\n..\r\n\0\r\n"),
+            ),
+        ] {
+            for step in 1..=message.len().max(1) {
+                let (out, facts, _) = walk(&local(), message.as_bytes(), step);
+                assert_eq!(String::from_utf8_lossy(&out), want, "step {step}");
+                assert!(facts.header_over);
+            }
+        }
+    }
+
+    #[test]
+    fn from_the_network_the_body_is_not_touched() {
+        let message = b"From: a@b\r\nBcc: x@y\r\n\r\n\n.\r\nlone \r here\0\nend";
+        for step in 1..=message.len() {
+            let (out, facts, _) = walk(&Plan::default(), message, step);
+            assert_eq!(out, message, "step {step}");
+            assert!(facts.has(Field::Bcc) && !facts.has(Field::Date));
+        }
+    }
+
+    #[test]
+    fn the_walker_learns_what_a_relay_needs() {
+        let message = "Received: one\r\nreceived : two\r\nSubject: =?utf-8?q?disk?= is\r\n\tfull\r\n\
+            Message-ID:\r\n <1@x>\r\nX-Priority: 3\r\nImportance: High\r\nAuto-Submitted: auto-generated\r\n\
+            From: j\u{f6}rg@x\r\nTo: a@b\r\n\r\nb\u{f6}dy 1234567890\r\n";
+        for step in 1..=message.len() {
+            let (_, facts, _) = walk(&local(), message.as_bytes(), step);
+            assert_eq!(facts.hops, 2);
+            assert_eq!(facts.subject, "=?utf-8?q?disk?= is\tfull");
+            assert_eq!(facts.message_id, "<1@x>");
+            assert_eq!(facts.priority, Priority::High);
+            assert!(facts.automatic && facts.header_8bit && facts.body_8bit);
+            assert!(facts.has(Field::ContentType) == message.contains("Content-Type"));
+            assert_eq!(facts.longest_line, "Auto-Submitted: auto-generated".len());
+        }
+    }
+
+    #[test]
+    fn a_header_over_the_cap_is_passed_on_and_kept_in_part() {
+        let mut message = b"To: first@x\r\n".to_vec();
+        while message.len() < limits::HEADER_BLOCK + 1000 {
+            message.extend_from_slice(b"X-Filler: 0123456789012345678901234567890123456789\r\n");
+        }
+        message.extend_from_slice(b"Bcc: late@x\r\n\r\nbody\r\n");
+        let plan = Plan {
+            capture: true,
+            ..local()
+        };
+        for step in [7, 4096, message.len()] {
+            let (out, facts, block) = walk(&plan, &message, step);
+            assert!(facts.cut && block.len() <= limits::HEADER_BLOCK);
+            assert!(block.ends_with(b"9\r\n") && block.starts_with(b"To: first@x\r\n"));
+            assert!(out.ends_with(b"\r\n\r\nbody\r\n"));
+            assert!(!out.windows(6).any(|w| w == b"late@x"));
+        }
+    }
+
+    #[test]
+    fn the_block_is_kept_as_it_came() {
+        let plan = Plan {
+            capture: true,
+            ..local()
+        };
+        let (_, _, block) = walk(&plan, b"From x y\nBcc: a@b\nTo: c@d,\n e@f\n\nbody\n", 3);
+        assert_eq!(block, b"Bcc: a@b\r\nTo: c@d,\r\n e@f\r\n");
+        let list: Vec<_> = fields(&block).collect();
+        assert_eq!(
+            list,
+            [
+                (&b"Bcc"[..], &b" a@b"[..]),
+                (&b"To"[..], &b" c@d,\r\n e@f"[..])
+            ]
+        );
+    }
+
+    #[test]
+    fn no_line_however_long_is_held() {
+        let mut walker = Walker::new(local());
+        let mut out = Vec::new();
+        for _ in 0..1000 {
+            walker.feed(&[b'x'; 1000], &mut out);
+            assert!(walker.held.len() <= limits::FIELD_NAME);
+            out.clear();
+        }
+        assert!(walker.facts().header_over);
+    }
+
+    #[test]
+    fn the_block_size_never_matters() {
+        // Pieces that mean something, put together at random (xorshift, so that every run is the same).
+        const PIECES: [&[u8]; 16] = [
+            b"\r",
+            b"\n",
+            b"\r\n",
+            b"\r\n\r\n",
+            b":",
+            b" ",
+            b"\t",
+            b"Bcc: a@b",
+            b"To",
+            b"From x",
+            b"Subject: s",
+            b".",
+            b"\0",
+            b"\xff",
+            b"Received: r",
+            b"word",
+        ];
+        let mut state: u64 = 88_172_645_463_325_252;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        for _ in 0..2_000 {
+            let message: Vec<u8> = (0..next() % 24)
+                .flat_map(|_| PIECES[next() % PIECES.len()].iter().copied())
+                .collect();
+            for plan in [
+                local(),
+                Plan {
+                    capture: true,
+                    ..Plan::default()
+                },
+            ] {
+                let whole = walk(&plan, &message, message.len().max(1));
+                for step in [1, 2, 3, 5] {
+                    let mut parts = walk(&plan, &message, step);
+                    if !plan.repair {
+                        // A bound in this mode, and looser the smaller the blocks.
+                        parts.1.longest_line = whole.1.longest_line;
+                    }
+                    assert_eq!(parts, whole, "{message:?} in steps of {step}");
+                }
+                if plan.repair {
+                    let text = whole.0;
+                    assert!(text.ends_with(b"\r\n"));
+                    let lf = text.iter().filter(|&&b| b == b'\n').count();
+                    let cr = text.iter().filter(|&&b| b == b'\r').count();
+                    let both = text.windows(2).filter(|w| w == b"\r\n").count();
+                    assert!(lf == cr && lf == both, "{message:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn find_finds_the_first() {
+        for length in 0..40 {
+            for at in 0..length {
+                let mut bytes = vec![b'a'; length];
+                bytes[at] = b'\n';
+                if let Some(later) = bytes.get_mut(at + 3) {
+                    *later = b'\n';
+                }
+                assert_eq!(find(&bytes, b'\n'), Some(at));
+            }
+            assert_eq!(find(&vec![0x8a; length], b'\n'), None);
+            assert_eq!(find(&vec![0x0b; length], b'\n'), None);
+        }
+    }
+}

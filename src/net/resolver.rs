@@ -1,0 +1,482 @@
+//! Finds the addresses and mail exchangers of names: drives [`crate::dns::lookup`] over sockets.
+//!
+//! In this order: address literals, `localhost`, the hosts file, the cache, the name servers. Every query has its own
+//! connected socket, so the kernel drops what other hosts send, and its own random id and port.
+//!
+//! Nothing is asked and no timer runs unless somebody waits for an answer.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::net::SocketAddrV6;
+use std::net::TcpStream;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use resolv_conf::ScopedIp;
+use rustix::io::Errno;
+use rustix::net::AddressFamily;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
+use smol::Async;
+use smol::future;
+use smol::io::AsyncReadExt;
+use smol::io::AsyncWriteExt;
+
+use crate::base::limits;
+use crate::dns::cache::Cache;
+use crate::dns::hosts;
+use crate::dns::lookup;
+use crate::dns::lookup::Ask;
+use crate::dns::lookup::Heard;
+use crate::dns::lookup::Lookup;
+use crate::dns::lookup::LookupError;
+use crate::dns::lookup::Order;
+use crate::dns::lookup::Over;
+use crate::dns::lookup::Plan;
+use crate::dns::message::End;
+use crate::dns::message::Fault;
+use crate::dns::message::Kind;
+use crate::dns::message::Said;
+use crate::dns::mx::Mx;
+use crate::mail::Domain;
+use crate::net::clock;
+use crate::net::random;
+use crate::net::within::within;
+
+/// Where names are looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The name servers, with port; when empty, those of `resolv_conf`.
+    pub servers: Vec<SocketAddr>,
+    /// How long one server may take over one answer; by default what `resolv_conf` says, else five seconds.
+    pub timeout: Option<Duration>,
+    /// How often all servers are asked; by default what `resolv_conf` says, else twice.
+    pub attempts: Option<u8>,
+    /// `/etc/resolv.conf`. Read again when it changes; without one, or without a server in it, the name server is
+    /// this box, as in the C library.
+    pub resolv_conf: PathBuf,
+    /// `/etc/hosts`.
+    pub hosts: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            timeout: None,
+            attempts: None,
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            hosts: PathBuf::from("/etc/hosts"),
+        }
+    }
+}
+
+/// The resolver of a service. Single-threaded, shared by `Rc`; several lookups may be under way at once.
+#[derive(Debug)]
+pub struct Resolver {
+    settings: Settings,
+    cache: RefCell<Cache>,
+    system: RefCell<Option<(Stamp, Plan)>>,
+    /// The server that answered last is asked first, so that a dead one in front costs its timeout once.
+    first: Cell<usize>,
+}
+
+/// What tells one state of a file from another: device, inode, size, time of change.
+type Stamp = (u64, u64, i64, i64, u64);
+
+impl Resolver {
+    /// Nothing is read or asked yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            cache: RefCell::new(Cache::new()),
+            system: RefCell::new(None),
+            first: Cell::new(0),
+        }
+    }
+
+    /// Forgets all answers: after a reload, or when the network has changed.
+    pub fn forget(&self) {
+        self.cache.borrow_mut().clear();
+        self.system.borrow_mut().take();
+        self.first.set(0);
+    }
+
+    /// The addresses of a host, IPv6 first; one at least.
+    pub async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, LookupError> {
+        // A bare address is a good host name to `Domain`, and people write one where a host is asked for.
+        if let Some(ip) = host.ip().or_else(|| host.as_str().parse().ok()) {
+            return Ok(vec![ip]);
+        }
+        if let Some(known) = hosts::localhost(host.as_str()).or_else(|| self.in_hosts(host)) {
+            return Ok(known);
+        }
+        let (v4, v6) = self.both(host).await?;
+        lookup::addresses(host, v4, v6)
+    }
+
+    /// The mail exchangers of a domain in order of preference; the domain itself when it has none (RFC 5321 s5.1).
+    /// Shuffle and cut them with [`crate::dns::mx`], then ask for their addresses.
+    pub async fn mx(&self, domain: &Domain) -> Result<Vec<Mx>, LookupError> {
+        if domain.ip().is_some() || hosts::localhost(domain.as_str()).is_some() {
+            let host = domain.clone();
+            return Ok(vec![Mx {
+                preference: 0,
+                host,
+            }]);
+        }
+        let end = self.one(domain, Kind::Mx).await?;
+        lookup::exchangers(domain, end)
+    }
+
+    /// Asks for A and AAAA at once. When one of them is there, the other is waited for a moment only.
+    async fn both(&self, host: &Domain) -> Result<(End, End), LookupError> {
+        let mut v4 = pin!(self.one(host, Kind::A));
+        let mut v6 = pin!(self.one(host, Kind::Aaaa));
+        let first = future::or(async { Ok(v4.as_mut().await) }, async {
+            Err(v6.as_mut().await)
+        });
+        match first.await {
+            Ok(v4) => {
+                let v4 = v4?;
+                let v6 = self.rest(&v4, host, Kind::Aaaa, v6).await?;
+                Ok((v4, v6))
+            }
+            Err(v6) => {
+                let v6 = v6?;
+                let v4 = self.rest(&v6, host, Kind::A, v4).await?;
+                Ok((v4, v6))
+            }
+        }
+    }
+
+    /// The other of two lookups. When addresses are there already, silence about the other kind is remembered, so
+    /// that it costs its moment once.
+    async fn rest(
+        &self,
+        one: &End,
+        host: &Domain,
+        kind: Kind,
+        other: impl Future<Output = Result<End, LookupError>>,
+    ) -> Result<End, LookupError> {
+        if !matches!(one, Ok(Said::Addresses(_))) {
+            return other.await;
+        }
+        within(limits::DNS_GRACE, other).await.unwrap_or_else(|_| {
+            let now = clock::tick();
+            self.cache.borrow_mut().keep_silence(host, kind, now);
+            Ok(Err(Fault::Silent))
+        })
+    }
+
+    /// One kind of record: out of the cache, else from the name servers.
+    async fn one(&self, name: &Domain, kind: Kind) -> Result<End, LookupError> {
+        if let Some(end) = self.cache.borrow().find(name, kind, clock::tick()) {
+            return Ok(end.clone());
+        }
+        let not_a_name = |_| LookupError::NotAName(name.clone());
+        let plan = self.plan();
+        let servers = plan.servers.len();
+        let base = self.first.get();
+        let mut lookup = Lookup::new(name.clone(), kind, turned(plan, base)).map_err(not_a_name)?;
+        loop {
+            let id = match random::number() {
+                Ok(number) => u16::try_from(number & 0xFFFF).unwrap_or(0),
+                Err(_) => return Ok(Err(Fault::NoServer)),
+            };
+            let ask = match lookup.next(clock::tick(), id) {
+                Order::Ask(ask) => ask,
+                Order::End(Err(fault)) => return Ok(Err(fault)),
+                Order::End(Ok(answer)) => {
+                    let answered = base.saturating_add(lookup.server());
+                    self.first.set(answered.checked_rem(servers).unwrap_or(0));
+                    self.cache
+                        .borrow_mut()
+                        .keep(name, kind, &answer, clock::tick());
+                    return Ok(Ok(answer.said));
+                }
+            };
+            let left = ask.until.since(clock::tick());
+            match within(left, exchange(&ask, &mut lookup)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(fault)) => lookup.on_unreachable(fault),
+                Err(_) => lookup.on_silence(),
+            }
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let mut plan = self.system_plan();
+        if !self.settings.servers.is_empty() {
+            plan.servers.clone_from(&self.settings.servers);
+        }
+        plan.servers.truncate(limits::DNS_SERVERS);
+        plan.timeout = self.settings.timeout.unwrap_or(plan.timeout);
+        plan.attempts = self.settings.attempts.unwrap_or(plan.attempts).max(1);
+        plan
+    }
+
+    /// What `resolv.conf` says, read again only when it has changed.
+    fn system_plan(&self) -> Plan {
+        let path = &self.settings.resolv_conf;
+        let stamp = stamp(path);
+        let mut known = self.system.borrow_mut();
+        if let (Some((old, plan)), Some(stamp)) = (&*known, &stamp)
+            && old == stamp
+        {
+            return plan.clone();
+        }
+        let mut text = Vec::new();
+        if let Ok(file) = File::open(path) {
+            let most = u64::try_from(limits::RESOLV_CONF).unwrap_or(u64::MAX);
+            // A file that cannot be read to its end gives what it gave.
+            let _ = file.take(most).read_to_end(&mut text);
+        }
+        let plan = system_plan(&text);
+        *known = stamp.map(|stamp| (stamp, plan.clone()));
+        plan
+    }
+
+    /// What the hosts file gives for a name. The file is read each time, line by line: it may have changed, and
+    /// block lists are too large to keep.
+    fn in_hosts(&self, host: &Domain) -> Option<Vec<IpAddr>> {
+        let file = File::open(&self.settings.hosts).ok()?;
+        let mut lines = BufReader::new(file.take(limits::HOSTS_FILE));
+        let mut line = Vec::new();
+        let mut found = Vec::new();
+        while lines
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|read| read > 0)
+        {
+            if let Ok(text) = std::str::from_utf8(&line) {
+                hosts::line(text, host.as_str(), &mut found);
+            }
+            line.clear();
+        }
+        (!found.is_empty()).then_some(found)
+    }
+}
+
+/// The plan with another of its servers in front.
+fn turned(mut plan: Plan, first: usize) -> Plan {
+    let turn = first.checked_rem(plan.servers.len()).unwrap_or(0);
+    plan.servers.rotate_left(turn);
+    plan
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let stat = rustix::fs::stat(path).ok()?;
+    Some((
+        stat.st_dev,
+        stat.st_ino,
+        stat.st_size,
+        stat.st_mtime,
+        wide(stat.st_mtime_nsec),
+    ))
+}
+
+/// Nanoseconds have another width on other processors.
+fn wide(nanos: impl Into<u64>) -> u64 {
+    nanos.into()
+}
+
+/// The plan of a `resolv.conf`; a line that cannot be read is passed over.
+fn system_plan(text: &[u8]) -> Plan {
+    let (config, _) = resolv_conf::Config::parse_with_errors(text);
+    let mut servers: Vec<SocketAddr> = config.nameservers.iter().map(server).collect();
+    if servers.is_empty() {
+        servers.push(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53));
+    }
+    Plan {
+        servers,
+        attempts: u8::try_from(config.attempts.clamp(1, 5)).unwrap_or(2),
+        timeout: Duration::from_secs(u64::from(config.timeout.clamp(1, 30))),
+    }
+}
+
+fn server(ip: &ScopedIp) -> SocketAddr {
+    match ip {
+        ScopedIp::V4(v4) => SocketAddr::new(IpAddr::V4(*v4), 53),
+        ScopedIp::V6(v6, scope) => {
+            let scope = scope.as_deref().map_or(0, interface);
+            SocketAddr::V6(SocketAddrV6::new(*v6, 53, 0, scope))
+        }
+    }
+}
+
+/// The number of a network interface; zero when there is none of that name.
+fn interface(name: &str) -> u32 {
+    name.parse().unwrap_or_else(|_| {
+        open(AddressFamily::INET, SocketType::DGRAM)
+            .and_then(|fd| rustix::net::netdevice::name_to_index(&fd, name))
+            .unwrap_or(0)
+    })
+}
+
+fn open(family: AddressFamily, kind: SocketType) -> Result<std::os::fd::OwnedFd, Errno> {
+    let flags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+    rustix::net::socket_with(family, kind, flags, None)
+}
+
+/// A socket that is connected, or on its way to be, to a server.
+fn connected(server: SocketAddr, kind: SocketType) -> Result<std::os::fd::OwnedFd, Errno> {
+    let family = match server {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let fd = open(family, kind)?;
+    match rustix::net::connect(&fd, &server) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(fd),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Carries one question out. It ends when the lookup has taken an answer, or with why there is none.
+async fn exchange(ask: &Ask, lookup: &mut Lookup) -> Result<(), Fault> {
+    let done = match ask.over {
+        Over::Udp => over_udp(ask, lookup).await,
+        Over::Tcp => over_tcp(ask, lookup).await,
+    };
+    done.map_err(|error| match Errno::from_io_error(&error) {
+        Some(
+            Errno::NETUNREACH
+            | Errno::NETDOWN
+            | Errno::HOSTUNREACH
+            | Errno::HOSTDOWN
+            | Errno::ADDRNOTAVAIL
+            | Errno::AFNOSUPPORT,
+        ) => Fault::NoNetwork,
+        _ => Fault::NotListening,
+    })
+}
+
+async fn over_udp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
+    let fd = connected(ask.server, SocketType::DGRAM)?;
+    let socket = Async::new_nonblocking(UdpSocket::from(fd))?;
+    socket.send(ask.query.bytes()).await?;
+    let mut room = [0; limits::DNS_UDP as usize];
+    loop {
+        let length = socket.recv(&mut room).await?;
+        if lookup.on_message(ask, room.get(..length).unwrap_or(&[])) == Heard::Taken {
+            return Ok(());
+        }
+    }
+}
+
+async fn over_tcp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
+    let fd = connected(ask.server, SocketType::STREAM)?;
+    let mut stream = Async::new_nonblocking(TcpStream::from(fd))?;
+    stream.writable().await?;
+    let query = ask.query.bytes();
+    let length = u16::try_from(query.len()).unwrap_or(0);
+    // Length and message in one segment: some servers answer the length alone with a reset (RFC 7766 s8).
+    let mut message = Vec::with_capacity(query.len().saturating_add(2));
+    message.extend_from_slice(&length.to_be_bytes());
+    message.extend_from_slice(query);
+    stream.write_all(&message).await?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).await?;
+    message.resize(usize::from(u16::from_be_bytes(length)), 0);
+    stream.read_exact(&mut message).await?;
+    lookup.on_message(ask, &message);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Resolver, Settings, system_plan};
+    use crate::base::limits;
+    use std::time::Duration;
+
+    fn servers(plan: &super::Plan) -> String {
+        let list: Vec<String> = plan.servers.iter().map(ToString::to_string).collect();
+        list.join(" ")
+    }
+
+    #[test]
+    fn resolv_conf_as_the_c_library_reads_it() {
+        for (text, want, attempts, timeout) in [
+            ("", "127.0.0.1:53", 2, 5),
+            ("# nothing\nsearch lan\n", "127.0.0.1:53", 2, 5),
+            (
+                "nameserver 192.0.2.1\nnameserver 2001:db8::1\n",
+                "192.0.2.1:53 [2001:db8::1]:53",
+                2,
+                5,
+            ),
+            (
+                "nameserver nonsense\nwhat is this\nnameserver 192.0.2.1",
+                "192.0.2.1:53",
+                2,
+                5,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:1 attempts:3",
+                "192.0.2.1:53",
+                3,
+                1,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:0 attempts:0",
+                "192.0.2.1:53",
+                1,
+                1,
+            ),
+            (
+                "nameserver 192.0.2.1\noptions timeout:999 attempts:999",
+                "192.0.2.1:53",
+                5,
+                30,
+            ),
+            ("nameserver fe80::1%7", "[fe80::1%7]:53", 2, 5),
+            ("\u{fc}\nnameserver 192.0.2.1", "192.0.2.1:53", 2, 5),
+        ] {
+            let plan = system_plan(text.as_bytes());
+            assert_eq!(servers(&plan), want, "{text:?}");
+            assert_eq!(plan.attempts, attempts, "{text:?}");
+            assert_eq!(plan.timeout, Duration::from_secs(timeout), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_changed_resolv_conf_is_read_again_and_a_missing_one_is_no_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resolv.conf");
+        let resolver = Resolver::new(Settings {
+            resolv_conf: path.clone(),
+            ..Settings::default()
+        });
+        assert_eq!(servers(&resolver.plan()), "127.0.0.1:53");
+        std::fs::write(&path, "nameserver 192.0.2.1").unwrap();
+        assert_eq!(servers(&resolver.plan()), "192.0.2.1:53");
+        std::fs::write(&path, "nameserver 192.0.2.1\nnameserver 192.0.2.2").unwrap();
+        assert_eq!(servers(&resolver.plan()), "192.0.2.1:53 192.0.2.2:53");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(servers(&resolver.plan()), "127.0.0.1:53");
+    }
+
+    #[test]
+    fn settings_win_over_the_system() {
+        let settings = Settings {
+            servers: (1..=9).map(|n| ([192, 0, 2, n], 5353).into()).collect(),
+            timeout: Some(Duration::from_secs(7)),
+            attempts: Some(0),
+            ..Settings::default()
+        };
+        let plan = Resolver::new(settings).plan();
+        assert_eq!(plan.servers.len(), limits::DNS_SERVERS);
+        assert_eq!(plan.servers[0].port(), 5353);
+        assert_eq!((plan.attempts, plan.timeout), (1, Duration::from_secs(7)));
+    }
+}

@@ -1,0 +1,166 @@
+//! Decides whether a server's certificate is good enough for a route.
+//!
+//! Whatever the rule, the handshake's signature is always checked: it proves that the peer has the certificate's
+//! key, without which a pin would prove nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ring::digest;
+use rustls::CertificateError;
+use rustls::DigitallySignedStruct;
+use rustls::Error;
+use rustls::OtherError;
+use rustls::SignatureScheme;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::client::danger::ServerCertVerified;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::verify_server_name;
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::crypto::verify_tls12_signature;
+use rustls::crypto::verify_tls13_signature;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::ServerName;
+use rustls::pki_types::UnixTime;
+use rustls::server::ParsedCertificate;
+
+use crate::base::Wall;
+use crate::net::clock::TrustedClock;
+use crate::net::tls::pin::Pin;
+
+/// What makes a certificate good.
+#[derive(Debug)]
+pub enum Rule {
+    /// A chain to a root, the name, the dates; or being one of these certificates, and the name.
+    ///
+    /// The second is for the owner who puts the server's self-signed certificate into the CA file: those commonly
+    /// say that they are an authority, which a chain refuses in a server's own certificate.
+    Chain(Arc<WebPkiServerVerifier>, Vec<CertificateDer<'static>>),
+    /// The digest of the certificate or of its key.
+    Pin(Pin),
+    /// Nothing.
+    Anybody,
+}
+
+/// The verifier of one route.
+#[derive(Debug)]
+pub struct Judge {
+    /// What makes a certificate good.
+    pub rule: Rule,
+    /// Whether "not valid yet" can be the clock's fault.
+    pub clock: Arc<TrustedClock>,
+    /// What signatures are checked with.
+    pub algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// The certificate and its key have other digests than the pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongPin {
+    /// What the peer's key would have to be pinned as.
+    pub key: Pin,
+}
+
+impl fmt::Display for WrongPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the server's key has the pin {}", self.key)
+    }
+}
+
+impl std::error::Error for WrongPin {}
+
+/// SHA-256.
+pub fn pin_of(bytes: &[u8]) -> Pin {
+    let mut pin = [0; 32];
+    let made = digest::digest(&digest::SHA256, bytes);
+    pin.iter_mut()
+        .zip(made.as_ref())
+        .for_each(|(to, from)| *to = *from);
+    Pin(pin)
+}
+
+/// Dates of a chain that are still ahead of the floor: each step moves past one of them.
+const CHAIN_DATES: usize = 8;
+
+impl Judge {
+    /// While the clock cannot be believed, the true time is the floor or anything after it. So a certificate from
+    /// after the floor is no fault: the chain is judged at the first moment at which all of it is valid. A chain
+    /// that passes proves that this moment has come, which raises the floor.
+    fn chain(
+        &self,
+        verifier: &WebPkiServerVerifier,
+        end: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let mut at = now;
+        for _ in 0..CHAIN_DATES {
+            match verifier.verify_server_cert(end, others, name, ocsp, at) {
+                Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                    not_before,
+                    ..
+                })) if not_before > at && self.clock.believed().is_none() => at = not_before,
+                Ok(good) => {
+                    if at > now {
+                        self.clock.raise(Wall::from_secs(at.as_secs()));
+                    }
+                    return Ok(good);
+                }
+                bad => return bad,
+            }
+        }
+        Err(Error::InvalidCertificate(CertificateError::NotValidYet))
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        end: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.rule {
+            Rule::Chain(_, exact) if exact.iter().any(|good| good == end) => {
+                verify_server_name(&ParsedCertificate::try_from(end)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Rule::Chain(verifier, _) => self.chain(verifier, end, others, name, ocsp, now),
+            Rule::Pin(pin) => {
+                let key = pin_of(&ParsedCertificate::try_from(end)?.subject_public_key_info());
+                if key == *pin || pin_of(end) == *pin {
+                    return Ok(ServerCertVerified::assertion());
+                }
+                let why = OtherError(Arc::new(WrongPin { key }));
+                Err(Error::InvalidCertificate(CertificateError::Other(why)))
+            }
+            Rule::Anybody => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,139 @@
+//! The health of a way out: whether it may be tried now, and how long it has been down.
+//!
+//! A peer that cannot be reached, or a setup that is refused (wrong password, bad certificate), is not a fault of
+//! any one message. The way waits as a whole, one probe at each step of the waits, and when it is well again
+//! everything goes at once (promise G3).
+
+use std::time::Duration;
+
+use crate::base::Tick;
+use crate::policy::retry::Waits;
+
+/// What is known of a way out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Not tried yet, or not since something changed: one probe may go.
+    #[default]
+    Unknown,
+    /// The last session got as far as a transaction.
+    Well,
+    /// The last attempt failed before any transaction.
+    Down(Down),
+}
+
+/// A way that is down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// Since when.
+    pub since: Tick,
+    /// Attempts that failed in a row.
+    pub failures: u32,
+    /// When the next probe may go.
+    pub until: Tick,
+    /// The setup is at fault, not the peer or the network: messages do not expire over it.
+    pub held: bool,
+    /// One sentence for the operator.
+    pub why: String,
+}
+
+impl Health {
+    /// How many connections may be open at once now: none while down, one to find out, `most` when well.
+    pub fn allowed(&self, now: Tick, most: usize) -> usize {
+        match self {
+            Self::Well => most,
+            Self::Unknown => most.min(1),
+            Self::Down(down) if down.until <= now => most.min(1),
+            Self::Down(_) => 0,
+        }
+    }
+
+    /// When a probe may go, if none may now.
+    pub fn wakes(&self, now: Tick) -> Option<Tick> {
+        match self {
+            Self::Down(down) if down.until > now => Some(down.until),
+            _ => None,
+        }
+    }
+
+    /// Whether the setup is at fault.
+    pub fn is_held(&self) -> bool {
+        matches!(self, Self::Down(down) if down.held)
+    }
+
+    /// A session got as far as a transaction. True when that is news.
+    pub fn on_success(&mut self) -> bool {
+        let news = !matches!(self, Self::Well);
+        *self = Self::Well;
+        news
+    }
+
+    /// A session failed before any transaction. Answers how long the way now waits.
+    pub fn on_failure(
+        &mut self,
+        now: Tick,
+        waits: &Waits,
+        chance: u32,
+        held: bool,
+        why: String,
+    ) -> Duration {
+        let (since, failures) = match self {
+            Self::Down(down) => (down.since, down.failures),
+            _ => (now, 0),
+        };
+        let wait = waits.after(failures, chance);
+        *self = Self::Down(Down {
+            since,
+            failures: failures.saturating_add(1),
+            until: now.after(wait),
+            held,
+            why,
+        });
+        wait
+    }
+
+    /// Something changed (configuration, network, the owner says so): try again at once.
+    pub fn on_change(&mut self) {
+        if let Self::Down(down) = self {
+            down.until = Tick::default();
+            down.failures = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Health;
+    use crate::base::Tick;
+    use crate::policy::retry::Waits;
+    use std::time::Duration;
+
+    #[test]
+    fn a_way_that_is_down_gets_one_probe_a_step() {
+        let (waits, mut health) = (Waits::default(), Health::default());
+        let mut now = Tick::from_millis(1000);
+        assert_eq!(health.allowed(now, 4), 1);
+        for minutes in [1, 1, 1, 15, 30, 60, 240, 240] {
+            let wait = health.on_failure(now, &waits, 0, true, "535".to_owned());
+            assert_eq!(wait, Duration::from_secs(minutes * 60));
+            assert_eq!(health.allowed(now, 4), 0);
+            let until = health.wakes(now).unwrap();
+            now = until;
+            assert_eq!((health.allowed(now, 4), health.wakes(now)), (1, None));
+        }
+        assert!(health.is_held() && health.on_success() && !health.on_success());
+        assert_eq!(health.allowed(now, 4), 4);
+    }
+
+    #[test]
+    fn a_change_lets_it_try_at_once_and_from_the_first_wait() {
+        let (waits, mut health) = (Waits::default(), Health::default());
+        let now = Tick::from_millis(5);
+        for _ in 0..5 {
+            health.on_failure(now, &waits, 0, false, String::new());
+        }
+        health.on_change();
+        assert_eq!(health.allowed(now, 4), 1);
+        let wait = health.on_failure(now, &waits, 0, false, String::new());
+        assert_eq!(wait, Duration::from_secs(60));
+    }
+}

@@ -1,0 +1,65 @@
+//! How long to wait between attempts: a list of waits, the last of which repeats, with jitter.
+
+use std::time::Duration;
+
+/// The waits between attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waits {
+    list: Vec<Duration>,
+    jitter: u8,
+}
+
+/// Three quick ones a minute apart (the field's "glitch retry", which also gets through greylisting), then IIS's
+/// 15, 30, 60 and 240 minutes.
+impl Default for Waits {
+    fn default() -> Self {
+        let minutes = [1, 1, 1, 15, 30, 60, 240];
+        Self {
+            list: minutes.map(|m| Duration::from_secs(m * 60)).to_vec(),
+            jitter: 10,
+        }
+    }
+}
+
+impl Waits {
+    /// The waits in order; `jitter` is how many percent of a wait may be added. An empty list is the default one.
+    pub fn new(list: Vec<Duration>, jitter: u8) -> Self {
+        if list.is_empty() {
+            return Self {
+                jitter,
+                ..Self::default()
+            };
+        }
+        Self { list, jitter }
+    }
+
+    /// The wait after the attempt with this number, counted from zero. `chance` is a random number: ten thousand
+    /// boxes that lost the same link must not come back in the same second.
+    pub fn after(&self, attempt: u32, chance: u32) -> Duration {
+        let at = usize::try_from(attempt).unwrap_or(usize::MAX);
+        let wait = self.list.get(at).or(self.list.last());
+        let wait = wait.copied().unwrap_or(Duration::from_secs(900));
+        let most = wait / 100 * u32::from(self.jitter);
+        let share = Duration::from_millis(
+            u64::try_from(most.as_millis() * u128::from(chance) / u128::from(u32::MAX))
+                .unwrap_or(0),
+        );
+        wait.saturating_add(share)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Waits;
+    use std::time::Duration;
+
+    #[test]
+    fn waits_grow_and_the_last_one_repeats() {
+        let waits = Waits::default();
+        for (attempt, minutes) in [(0, 1), (2, 1), (3, 15), (6, 240), (7, 240), (u32::MAX, 240)] {
+            let bare = Duration::from_secs(minutes * 60);
+            assert_eq!(waits.after(attempt, 0), bare);
+            assert_eq!(waits.after(attempt, u32::MAX), bare + bare / 10);
+        }
+    }
+}

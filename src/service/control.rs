@@ -1,0 +1,302 @@
+//! The control socket: one request a connection, one line in, text out.
+//!
+//! Who may connect is who may write to the socket file; the file is ours alone (mode 0600), so that is root and the
+//! user the service runs as.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::io::AsyncReadExt;
+use smol::io::AsyncWriteExt;
+use smol::net::unix::UnixListener;
+use smol::net::unix::UnixStream;
+
+use crate::base::MsgId;
+use crate::net::within::within;
+use crate::policy::health::Health;
+use crate::service::event::Event;
+use crate::service::event::Json;
+use crate::service::log::emit;
+use crate::service::shared::Service;
+use crate::service::shared::StartError;
+use crate::service::show::HEADING;
+use crate::service::show::Shown;
+use crate::service::show::span;
+
+/// The first line of an answer that did what was asked.
+pub const OK: &str = "ok";
+
+/// The first line of one that did not; the sentence follows.
+pub const REFUSED: &str = "refused";
+
+/// Longest request.
+const REQUEST: usize = 512;
+
+/// How long a client may take to ask.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Makes the socket. The home is locked, so whatever stands there is left from an earlier run.
+pub fn bind(path: &Path) -> Result<UnixListener, StartError> {
+    let fail = |error: std::io::Error| {
+        StartError::Io(format!(
+            "cannot make the control socket {}: {error}",
+            path.display()
+        ))
+    };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(fail)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    Ok(listener)
+}
+
+/// Answers requests until the service ends. One at a time: who asks is an operator, not a load.
+pub async fn serve(service: Rc<Service>, listener: UnixListener) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors: the clients in front of us end, and then it goes on.
+            smol::Timer::after(Duration::from_millis(200)).await;
+            continue;
+        };
+        // A client that hangs up has what it wanted.
+        let _ = answer(&service, stream).await;
+    }
+}
+
+async fn answer(service: &Rc<Service>, mut stream: UnixStream) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let mut room = [0; REQUEST];
+    while !request.contains(&b'\n') && request.len() < REQUEST {
+        let count = within(PATIENCE, stream.read(&mut room)).await??;
+        if count == 0 {
+            break;
+        }
+        request.extend_from_slice(room.get(..count).unwrap_or_default());
+    }
+    let line = String::from_utf8_lossy(&request);
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let json = words.contains(&"--json");
+    let words: Vec<&str> = words.into_iter().filter(|word| *word != "--json").collect();
+    let result = match words.as_slice() {
+        ["status"] => Ok(status(service, json)),
+        ["queue", "list"] => return list(service, stream, json).await,
+        ["queue", "show", id] => show(service, id, json).await,
+        ["queue", "retry"] => {
+            service.retry_all();
+            Ok(String::from("trying everything now\n"))
+        }
+        ["queue", "retry", id] => retry(service, id).await,
+        ["queue", "remove", id] => remove(service, id),
+        ["queue", "hold", id] => hold(service, id),
+        ["queue", "release", id] => release(service, id).await,
+        ["reload"] => service.reload().map(|()| String::from("reloaded\n")),
+        _ => Err(format!(
+            "the service does not know the request '{}'",
+            line.trim_end().escape_debug()
+        )),
+    };
+    let text = match result {
+        Ok(text) => format!("{OK}\n{text}"),
+        Err(why) => format!("{REFUSED}\n{why}\n"),
+    };
+    stream.write_all(text.as_bytes()).await?;
+    stream.close().await
+}
+
+fn find(service: &Service, id: &str) -> Result<MsgId, String> {
+    let id: MsgId = id.parse().map_err(|_| {
+        format!(
+            "'{}' is not a message id; `mailroot queue list` shows them",
+            id.escape_debug()
+        )
+    })?;
+    if service.journal.contains(id) {
+        Ok(id)
+    } else {
+        Err(format!(
+            "there is no message {id} in the queue; it may have been delivered meanwhile"
+        ))
+    }
+}
+
+fn status(service: &Service, json: bool) -> String {
+    use std::fmt::Write;
+    let live = service.live();
+    let usage = service.journal.usage();
+    let counts = service.counts.get();
+    let now = service.now();
+    let up = now.since(service.started);
+    let mut ways = String::new();
+    for (next, waiting, way) in service.ways.borrow().all() {
+        let health = way.map(|way| &way.health);
+        let (word, why, wait) = match health {
+            Some(Health::Down(down)) => (
+                if down.held { "held" } else { "down" },
+                down.why.as_str(),
+                Some(down.until.since(now)),
+            ),
+            Some(Health::Well) => ("well", "", None),
+            _ => ("not tried yet", "", None),
+        };
+        let name = live.name(next);
+        let _ = if json {
+            let comma = if ways.is_empty() { "" } else { "," };
+            write!(
+                ways,
+                "{comma}{{\"way\":{},\"state\":\"{word}\",\"waiting\":{waiting},\"why\":{}}}",
+                Json(&name),
+                Json(why)
+            )
+        } else {
+            let again =
+                wait.map_or_else(String::new, |wait| format!(", next try in {}", span(wait)));
+            let colon = if why.is_empty() { "" } else { ": " };
+            writeln!(
+                ways,
+                "way {name}: {word}{again}, {waiting} waiting{colon}{why}"
+            )
+        };
+    }
+    if json {
+        format!(
+            "{{\"name\":{},\"version\":\"{}\",\"uptime_secs\":{},\"queued\":{},\"queued_bytes\":{},\"connections\":{},\
+             \"accepted\":{},\"refused\":{},\"delivered\":{},\"deferred\":{},\"failed\":{},\"ways\":[{ways}]}}\n",
+            Json(&live.config.name),
+            env!("CARGO_PKG_VERSION"),
+            up.as_secs(),
+            usage.messages,
+            usage.bytes,
+            service.clients.total(),
+            counts.accepted,
+            counts.refused,
+            counts.delivered,
+            counts.deferred,
+            counts.failed,
+        )
+    } else {
+        format!(
+            "{} {} on {}, up {}\nqueued: {} messages\nqueued bytes: {}\nconnections: {}\n\
+             accepted: {}, refused: {}, delivered: {}, deferred: {}, failed: {}\n{ways}",
+            live.config.name,
+            env!("CARGO_PKG_VERSION"),
+            live.config.home.display(),
+            span(up),
+            usage.messages,
+            usage.bytes,
+            service.clients.total(),
+            counts.accepted,
+            counts.refused,
+            counts.delivered,
+            counts.deferred,
+            counts.failed,
+        )
+    }
+}
+
+/// Writes the list as it is read, so that a long queue is never whole in memory.
+async fn list(service: &Rc<Service>, mut stream: UnixStream, json: bool) -> std::io::Result<()> {
+    stream.write_all(format!("{OK}\n").as_bytes()).await?;
+    let mut after = None;
+    let mut first = true;
+    while let Some(id) = service.journal.after(after) {
+        after = Some(id);
+        let Ok(text) = shown(
+            service,
+            id,
+            |shown| if json { shown.json() } else { shown.line() },
+        )
+        .await
+        else {
+            // Delivered while we were listing.
+            continue;
+        };
+        if first && !json {
+            stream.write_all(HEADING.as_bytes()).await?;
+        }
+        first = false;
+        stream.write_all(text.as_bytes()).await?;
+    }
+    if first && !json {
+        stream.write_all(b"the queue is empty\n").await?;
+    }
+    stream.close().await
+}
+
+async fn shown(
+    service: &Rc<Service>,
+    id: MsgId,
+    form: impl Fn(&Shown<'_>) -> String,
+) -> Result<String, String> {
+    let stored = service
+        .journal
+        .load(id)
+        .await
+        .map_err(|error| error.to_string())?;
+    let now = service.now();
+    let due = service.ways.borrow().due_of(id).map(|due| due.since(now));
+    Ok(form(&Shown {
+        id,
+        bytes: stored.body.len(),
+        accept: &stored.stored.accept,
+        progress: stored.stored.progress.as_ref(),
+        hold: stored.stored.hold.as_deref(),
+        due,
+    }))
+}
+
+async fn show(service: &Rc<Service>, id: &str, json: bool) -> Result<String, String> {
+    let id = find(service, id)?;
+    shown(service, id, |shown| {
+        if json { shown.json() } else { shown.detail() }
+    })
+    .await
+}
+
+async fn retry(service: &Rc<Service>, id: &str) -> Result<String, String> {
+    let id = find(service, id)?;
+    if service.journal.is_held(id) {
+        return Err(format!(
+            "{id} is held; `mailroot queue release {id}` lets it go"
+        ));
+    }
+    service.retry_one(id);
+    Ok(format!("trying {id} now\n"))
+}
+
+fn remove(service: &Rc<Service>, id: &str) -> Result<String, String> {
+    let id = find(service, id)?;
+    if service.active.borrow().contains(id) {
+        return Err(format!(
+            "{id} is being delivered right now; try again in a moment"
+        ));
+    }
+    service.ways.borrow_mut().remove(id);
+    service.journal.done(id);
+    emit(&Event::Removed { id });
+    Ok(format!("removed {id}; its sender is not told\n"))
+}
+
+fn hold(service: &Rc<Service>, id: &str) -> Result<String, String> {
+    let id = find(service, id)?;
+    let why = "by the operator";
+    service.ways.borrow_mut().remove(id);
+    service.journal.hold(id, why);
+    emit(&Event::Held { id, why });
+    Ok(format!(
+        "{id} is held until `mailroot queue release {id}`\n"
+    ))
+}
+
+async fn release(service: &Rc<Service>, id: &str) -> Result<String, String> {
+    let id = find(service, id)?;
+    if !service.journal.is_held(id) {
+        return Err(format!("{id} is not held"));
+    }
+    service.journal.release(id);
+    service.schedule_loaded(id).await?;
+    Ok(format!("{id} goes now\n"))
+}

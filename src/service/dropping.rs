@@ -1,0 +1,73 @@
+//! A session with the drop folder: writes what is due there, one message after the other.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::base::MsgId;
+use crate::disk::drop::DropFolder;
+use crate::disk::drop::Fault;
+use crate::disk::stored::StoredBody;
+use crate::mail::Address;
+use crate::mail::Envelope;
+use crate::mail::Outcome;
+use crate::mail::Reason;
+use crate::mail::Status;
+use crate::policy::route::Next;
+use crate::service::attempt;
+use crate::service::conclude;
+use crate::service::shared::Service;
+
+/// Drops what is due, until nothing is.
+pub async fn session(service: &Rc<Service>) {
+    attempt::way_well(service, Next::Drop);
+    while let Some(mut attempt) = attempt::take(service, Next::Drop).await {
+        let folder = Arc::clone(&service.drop.borrow());
+        let envelope = attempt.message.stored.accept.envelope.clone();
+        let recipients = attempt.recipients.clone();
+        let (id, mut body) = (attempt.id, attempt.message.body);
+        let job = move || {
+            let written = write(&folder, id, &envelope, &recipients, &mut body);
+            (body, written)
+        };
+        let (body, written) = service.worker.run(job).await;
+        attempt.message.body = body;
+        let outcome = match written {
+            Ok(path) => Outcome::Done(Reason::ours(
+                Status::new(2, 0, 0),
+                format!("written to {}", path.display()),
+            )),
+            Err(fault) => Outcome::Later(fault.reason()),
+        };
+        let all = attempt.recipients.iter();
+        let outcomes = all.map(|&at| (at, outcome.clone())).collect();
+        conclude::conclude(service, Next::Drop, attempt, outcomes).await;
+    }
+}
+
+/// Writes one message. Blocks.
+fn write(
+    folder: &Mutex<DropFolder>,
+    id: MsgId,
+    envelope: &Envelope,
+    recipients: &[usize],
+    body: &mut StoredBody,
+) -> Result<PathBuf, Fault> {
+    let mut folder = folder.lock().unwrap_or_else(PoisonError::into_inner);
+    let receivers: Vec<&Address> = recipients
+        .iter()
+        .filter_map(|&at| envelope.recipients.get(at))
+        .map(|recipient| &recipient.address)
+        .collect();
+    let mut file = folder.begin(id, envelope.sender.as_ref(), &receivers, body.len())?;
+    let (mut block, mut offset) = (Vec::new(), 0);
+    while offset < body.len() {
+        body.read_blocking(offset, &mut block)
+            .map_err(|error| Fault::Io(PathBuf::from("the queue"), error))?;
+        offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
+        file.append(&block)?;
+    }
+    file.finish()
+}

@@ -1,0 +1,445 @@
+//! Everything the service can log, as one enum. Text and JSON are made from it in one place.
+//!
+//! What a stranger sent is escaped when it is printed, and bounded where it was read; so one event is one line of
+//! bounded length.
+
+use std::fmt;
+use std::fmt::Write;
+
+use log::Level;
+
+use crate::base::Escaped;
+use crate::base::MsgId;
+
+/// One thing that happened.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the sentences below say what each is")]
+pub enum Event<'a> {
+    Started {
+        version: &'a str,
+        home: &'a str,
+        queued: usize,
+    },
+    Listening {
+        address: &'a str,
+    },
+    Stopping {
+        signal: &'a str,
+    },
+    Stopped {
+        queued: usize,
+    },
+    Reloaded,
+    ReloadRefused {
+        why: &'a str,
+    },
+    Recovered {
+        note: &'a str,
+    },
+    ClientRefused {
+        client: &'a str,
+        why: &'a str,
+    },
+    SessionFailed {
+        client: &'a str,
+        why: &'a str,
+    },
+    RecipientRefused {
+        client: &'a str,
+        to: &'a str,
+        why: &'a str,
+    },
+    Accepted {
+        id: MsgId,
+        door: &'a str,
+        origin: &'a str,
+        from: &'a str,
+        recipients: usize,
+        bytes: u64,
+    },
+    Refused {
+        door: &'a str,
+        origin: &'a str,
+        why: &'a str,
+    },
+    Delivered {
+        id: MsgId,
+        to: &'a str,
+        way: &'a str,
+        reply: &'a str,
+    },
+    Deferred {
+        id: MsgId,
+        to: &'a str,
+        way: &'a str,
+        why: &'a str,
+        wait_secs: u64,
+    },
+    Failed {
+        id: MsgId,
+        to: &'a str,
+        way: &'a str,
+        why: &'a str,
+    },
+    Completed {
+        id: MsgId,
+    },
+    Reported {
+        id: MsgId,
+        report: MsgId,
+        to: &'a str,
+    },
+    Badmail {
+        id: MsgId,
+        why: &'a str,
+    },
+    Held {
+        id: MsgId,
+        why: &'a str,
+    },
+    Removed {
+        id: MsgId,
+    },
+    Damaged {
+        id: MsgId,
+        why: &'a str,
+    },
+    WayDown {
+        way: &'a str,
+        why: &'a str,
+        wait_secs: u64,
+    },
+    WayHeld {
+        way: &'a str,
+        why: &'a str,
+        wait_secs: u64,
+    },
+    WayWell {
+        way: &'a str,
+    },
+    PickupBad {
+        file: &'a str,
+        why: &'a str,
+    },
+    PickupWaits {
+        file: &'a str,
+        why: &'a str,
+    },
+    Trouble {
+        what: &'a str,
+        why: &'a str,
+    },
+}
+
+/// A value of a field.
+enum Value<'a> {
+    Text(&'a str),
+    Number(u64),
+    Id(MsgId),
+}
+
+fn count(n: usize) -> Value<'static> {
+    Value::Number(u64::try_from(n).unwrap_or(u64::MAX))
+}
+
+type Fields<'a> = heapless::Vec<(&'static str, Value<'a>), 6>;
+
+impl Event<'_> {
+    /// How grave it is.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::WayHeld { .. } | Self::Damaged { .. } | Self::Trouble { .. } => Level::Error,
+            Self::ReloadRefused { .. }
+            | Self::Recovered { .. }
+            | Self::Refused { .. }
+            | Self::Failed { .. }
+            | Self::Badmail { .. }
+            | Self::Held { .. }
+            | Self::WayDown { .. }
+            | Self::PickupBad { .. }
+            | Self::PickupWaits { .. }
+            | Self::ClientRefused { .. } => Level::Warn,
+            Self::SessionFailed { .. } => Level::Debug,
+            _ => Level::Info,
+        }
+    }
+
+    /// The event's stable name, and its fields in the order in which they are printed.
+    #[expect(clippy::too_many_lines, reason = "one arm an event, nothing else")]
+    fn parts(&self) -> (&'static str, Fields<'_>) {
+        use Value::Id;
+        use Value::Number;
+        use Value::Text;
+        let mut fields = Fields::new();
+        let mut put = |name, value| {
+            // The widest event has six fields; a seventh would be left out, not panic.
+            let _ = fields.push((name, value));
+        };
+        let name = match self {
+            Self::Started {
+                version,
+                home,
+                queued,
+            } => {
+                put("version", Text(version));
+                put("home", Text(home));
+                put("queued", count(*queued));
+                "started"
+            }
+            Self::Listening { address } => {
+                put("address", Text(address));
+                "listening"
+            }
+            Self::Stopping { signal } => {
+                put("signal", Text(signal));
+                "stopping"
+            }
+            Self::Stopped { queued } => {
+                put("queued", count(*queued));
+                "stopped"
+            }
+            Self::Reloaded => "reloaded",
+            Self::ReloadRefused { why } => {
+                put("why", Text(why));
+                "reload-refused"
+            }
+            Self::Recovered { note } => {
+                put("note", Text(note));
+                "recovered"
+            }
+            Self::ClientRefused { client, why } => {
+                put("client", Text(client));
+                put("why", Text(why));
+                "client-refused"
+            }
+            Self::SessionFailed { client, why } => {
+                put("client", Text(client));
+                put("why", Text(why));
+                "session-failed"
+            }
+            Self::RecipientRefused { client, to, why } => {
+                put("client", Text(client));
+                put("to", Text(to));
+                put("why", Text(why));
+                "recipient-refused"
+            }
+            Self::Accepted {
+                id,
+                door,
+                origin,
+                from,
+                recipients,
+                bytes,
+            } => {
+                put("id", Id(*id));
+                put("door", Text(door));
+                put("origin", Text(origin));
+                put("from", Text(from));
+                put("recipients", count(*recipients));
+                put("bytes", Number(*bytes));
+                "accepted"
+            }
+            Self::Refused { door, origin, why } => {
+                put("door", Text(door));
+                put("origin", Text(origin));
+                put("why", Text(why));
+                "refused"
+            }
+            Self::Delivered { id, to, way, reply } => {
+                put("id", Id(*id));
+                put("to", Text(to));
+                put("way", Text(way));
+                put("reply", Text(reply));
+                "delivered"
+            }
+            Self::Deferred {
+                id,
+                to,
+                way,
+                why,
+                wait_secs,
+            } => {
+                put("id", Id(*id));
+                put("to", Text(to));
+                put("way", Text(way));
+                put("why", Text(why));
+                put("wait", Number(*wait_secs));
+                "deferred"
+            }
+            Self::Failed { id, to, way, why } => {
+                put("id", Id(*id));
+                put("to", Text(to));
+                put("way", Text(way));
+                put("why", Text(why));
+                "failed"
+            }
+            Self::Completed { id } => {
+                put("id", Id(*id));
+                "completed"
+            }
+            Self::Reported { id, report, to } => {
+                put("id", Id(*id));
+                put("report", Id(*report));
+                put("to", Text(to));
+                "reported"
+            }
+            Self::Badmail { id, why } => {
+                put("id", Id(*id));
+                put("why", Text(why));
+                "badmail"
+            }
+            Self::Held { id, why } => {
+                put("id", Id(*id));
+                put("why", Text(why));
+                "held"
+            }
+            Self::Removed { id } => {
+                put("id", Id(*id));
+                "removed"
+            }
+            Self::Damaged { id, why } => {
+                put("id", Id(*id));
+                put("why", Text(why));
+                "damaged"
+            }
+            Self::WayDown {
+                way,
+                why,
+                wait_secs,
+            } => {
+                put("way", Text(way));
+                put("why", Text(why));
+                put("wait", Number(*wait_secs));
+                "way-down"
+            }
+            Self::WayHeld {
+                way,
+                why,
+                wait_secs,
+            } => {
+                put("way", Text(way));
+                put("why", Text(why));
+                put("wait", Number(*wait_secs));
+                "way-held"
+            }
+            Self::WayWell { way } => {
+                put("way", Text(way));
+                "way-well"
+            }
+            Self::PickupBad { file, why } => {
+                put("file", Text(file));
+                put("why", Text(why));
+                "pickup-bad"
+            }
+            Self::PickupWaits { file, why } => {
+                put("file", Text(file));
+                put("why", Text(why));
+                "pickup-waits"
+            }
+            Self::Trouble { what, why } => {
+                put("what", Text(what));
+                put("why", Text(why));
+                "trouble"
+            }
+        };
+        (name, fields)
+    }
+
+    /// The event as one JSON object without a line end.
+    pub fn json(&self) -> String {
+        let (name, fields) = self.parts();
+        let mut out = format!("{{\"event\":\"{name}\"");
+        for (key, value) in &fields {
+            // Writing into a String cannot fail.
+            let _ = match value {
+                Value::Text(text) => write!(out, ",\"{key}\":{}", Json(text)),
+                Value::Number(n) => write!(out, ",\"{key}\":{n}"),
+                Value::Id(id) => write!(out, ",\"{key}\":\"{id}\""),
+            };
+        }
+        out.push('}');
+        out
+    }
+}
+
+/// `name key=value key="two words"`.
+impl fmt::Display for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, fields) = self.parts();
+        f.write_str(name)?;
+        for (key, value) in &fields {
+            match value {
+                Value::Text(text) if plain(text) => write!(f, " {key}={text}")?,
+                Value::Text(text) => write!(f, " {key}={}", Quoted(text))?,
+                Value::Number(n) => write!(f, " {key}={n}")?,
+                Value::Id(id) => write!(f, " {key}={id}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a value needs no quotes.
+fn plain(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\' && b != b'=';
+    !text.is_empty() && text.bytes().all(fits)
+}
+
+/// A value in quotes, so that a line can be taken apart again.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for (at, part) in self.0.split('"').enumerate() {
+            let between = if at > 0 { "\\\"" } else { "" };
+            write!(f, "{between}{}", Escaped(part.as_bytes()))?;
+        }
+        f.write_char('"')
+    }
+}
+
+/// A text as a JSON string, quotes included.
+pub struct Json<'a>(pub &'a str);
+
+impl fmt::Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' => f.write_str("\\\"")?,
+                '\\' => f.write_str("\\\\")?,
+                '\n' => f.write_str("\\n")?,
+                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Event;
+    use crate::base::MsgId;
+
+    #[test]
+    fn one_event_is_one_line_whatever_a_peer_said() {
+        let event = Event::Deferred {
+            id: MsgId::from_number(33),
+            to: "a@b.example",
+            way: "relay",
+            why: "450 busy\r\nfake \"line\"\u{1b}[0m",
+            wait_secs: 60,
+        };
+        assert_eq!(
+            event.to_string(),
+            "deferred id=11 to=a@b.example way=relay why=\"450 busy\\x0d\\x0afake \\\"line\\\"\\x1b[0m\" wait=60"
+        );
+        assert_eq!(
+            event.json(),
+            "{\"event\":\"deferred\",\"id\":\"11\",\"to\":\"a@b.example\",\"way\":\"relay\",\
+             \"why\":\"450 busy\\u000d\\nfake \\\"line\\\"\\u001b[0m\",\"wait\":60}"
+        );
+    }
+}

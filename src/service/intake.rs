@@ -1,0 +1,215 @@
+//! The one path by which every message comes in, whatever the door.
+//!
+//! Adds the trace field and what is missing (Date, Message-ID, From), counts the hops, and hands body and envelope
+//! to the journal. Nobody is told yes before [`Intake::finish`] has returned an id (promise G1). A body is passed on
+//! as it comes and is never whole in memory.
+
+use std::fmt;
+use std::io;
+use std::rc::Rc;
+
+use crate::base::MsgId;
+use crate::disk::draft::Draft;
+use crate::disk::fault::Refused;
+use crate::disk::journal::Joined;
+use crate::mail::Envelope;
+use crate::mail::Status;
+use crate::mail::date::Date;
+use crate::mail::envelope::Body;
+use crate::mail::header;
+use crate::mail::header::Facts;
+use crate::mail::header::Plan;
+use crate::mail::trace;
+use crate::mail::trace::Origin;
+use crate::mail::trace::Received;
+use crate::net::random;
+use crate::policy::route::Next;
+use crate::queue::Accept;
+use crate::queue::Door;
+use crate::queue::Priority;
+use crate::service::event::Event;
+use crate::service::log::emit;
+use crate::service::shared::Service;
+use crate::service::show;
+
+/// Why a message was not taken.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// It has been through too many hosts (RFC 5321 s6.3).
+    Hops(u32),
+    /// The journal would not, for now.
+    Journal(Refused),
+    /// Its body could not be stored, for now.
+    Disk(io::Error),
+}
+
+impl NotTaken {
+    /// The status for whoever sent it.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Hops(_) => Status::new(5, 4, 6),
+            Self::Journal(refused) if refused.is_full() => Status::new(4, 3, 1),
+            Self::Journal(_) => Status::new(4, 3, 0),
+            Self::Disk(_) => Status::new(4, 3, 0),
+        }
+    }
+}
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hops(most) => write!(f, "over {most} hops: the message is in a loop"),
+            Self::Journal(refused) => refused.fmt(f),
+            Self::Disk(error) => write!(f, "the body cannot be stored: {error}"),
+        }
+    }
+}
+
+/// A message that is durable and not yet on its ways.
+#[derive(Debug)]
+pub struct Taken {
+    /// Its name.
+    pub id: MsgId,
+    /// Where it goes.
+    pub ways: Vec<Next>,
+}
+
+/// A message on its way in.
+#[derive(Debug)]
+pub struct Intake {
+    id: MsgId,
+    door: Door,
+    origin: String,
+    draft: Draft,
+    /// Our trace field, until it is written in front of the message.
+    top: Vec<u8>,
+}
+
+impl Intake {
+    /// Begins a message. Answers also what is to be done to its header: what the door wants (`plan`) and what every
+    /// message needs.
+    pub fn begin(
+        service: &Service,
+        id: MsgId,
+        door: Door,
+        origin: String,
+        from: Origin<'_>,
+        mut plan: Plan,
+    ) -> (Self, Plan) {
+        let live = service.live();
+        let hostname = &live.config.hostname;
+        // A date that nobody believes is worse than none: the next hop adds its own.
+        plan.date = service
+            .clock
+            .believed()
+            .map(|now| Date::utc(now).to_string());
+        let chance = random::number().unwrap_or(id.number());
+        plan.message_id = Some(trace::message_id(id, chance, hostname));
+        let received = Received {
+            origin: from,
+            by: hostname,
+            id,
+            recipient: None,
+            at: service.clock.best(),
+        };
+        let intake = Self {
+            id,
+            door,
+            origin,
+            draft: service.journal.draft(id),
+            top: received.to_string().into_bytes(),
+        };
+        (intake, plan)
+    }
+
+    /// The id it will have.
+    pub const fn id(&self) -> MsgId {
+        self.id
+    }
+
+    /// Stores more of the message, as it came out of its walker.
+    pub async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.top.is_empty() {
+            self.draft.write(&std::mem::take(&mut self.top)).await?;
+        }
+        self.draft.write(bytes).await
+    }
+
+    /// Ends the message and makes it durable; the caller then puts it on its ways with [`Service::schedule`].
+    /// `joined` is written in the same stroke: the progress of the message
+    /// that this one reports on.
+    pub async fn finish(
+        self,
+        service: &Rc<Service>,
+        envelope: Envelope,
+        facts: &Facts,
+        joined: Option<Joined>,
+    ) -> Result<Taken, NotTaken> {
+        let (id, door, origin) = (self.id, show::door(self.door), self.origin.clone());
+        let (from, recipients) = (
+            show::path(envelope.sender.as_ref()),
+            envelope.recipients.len(),
+        );
+        let result = self.store(service, envelope, facts, joined).await;
+        let mut counts = service.counts.get();
+        match &result {
+            Ok((_, bytes)) => {
+                counts.accepted = counts.accepted.wrapping_add(1);
+                emit(&Event::Accepted {
+                    id,
+                    door,
+                    origin: &origin,
+                    from: &from,
+                    recipients,
+                    bytes: *bytes,
+                });
+            }
+            Err(why) => {
+                counts.refused = counts.refused.wrapping_add(1);
+                emit(&Event::Refused {
+                    door,
+                    origin: &origin,
+                    why: &why.to_string(),
+                });
+            }
+        }
+        service.counts.set(counts);
+        result.map(|(ways, _)| Taken { id, ways })
+    }
+
+    async fn store(
+        mut self,
+        service: &Rc<Service>,
+        mut envelope: Envelope,
+        facts: &Facts,
+        joined: Option<Joined>,
+    ) -> Result<(Vec<Next>, u64), NotTaken> {
+        let most = service.live().config.limits.hops;
+        if facts.hops > most {
+            return Err(NotTaken::Hops(most));
+        }
+        self.put(b"").await.map_err(NotTaken::Disk)?;
+        if envelope.body == Body::Seven && facts.body_8bit {
+            // Said or not, it is; the next hop must be told.
+            envelope.body = Body::Eight;
+        }
+        let accept = Accept {
+            arrived: service.clock.raw(),
+            door: self.door,
+            origin: self.origin,
+            priority: match facts.priority {
+                header::Priority::Low => Priority::Low,
+                header::Priority::Normal => Priority::Normal,
+                header::Priority::High => Priority::High,
+            },
+            header: None,
+            envelope,
+        };
+        let bytes = self.draft.len();
+        // The envelope moves into the journal's record; where it goes is decided before.
+        let routed = service.routed(&accept.envelope);
+        let accepted = service.journal.accept(accept, self.draft, joined).await;
+        accepted.map_err(NotTaken::Journal)?;
+        Ok((routed, bytes))
+    }
+}

@@ -1,0 +1,154 @@
+//! A configuration at work: the settings together with what is made from them once and kept, such as the TLS of a
+//! route. A reload makes a new one; who holds the old one finishes with it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::Secret;
+use crate::config::Tls as TlsMode;
+use crate::config::model::Login;
+use crate::config::model::PasswordPlace;
+use crate::config::model::Route;
+use crate::disk::drop::DropFolder;
+use crate::disk::drop::Quota;
+use crate::disk::folders::Folders;
+use crate::disk::secret;
+use crate::mail::Domain;
+use crate::net::tls;
+use crate::net::tls::Pin;
+use crate::net::tls::Trust;
+use crate::policy::route::Next;
+use crate::smtp::server;
+
+/// A configuration at work.
+#[derive(Debug)]
+pub struct Live {
+    /// The settings.
+    pub config: Config,
+    /// The ways out, in the order of the configuration.
+    pub outs: Vec<Out>,
+    /// How the server machine behaves.
+    pub smtp: Rc<server::settings::Settings>,
+}
+
+/// One way out at work.
+#[derive(Debug)]
+pub struct Out {
+    /// Its settings.
+    pub route: Route,
+    /// Its TLS, with the sessions that can be resumed.
+    pub tls: tls::Client,
+}
+
+impl Live {
+    /// Puts settings to work. Nothing is read yet: certificates and passwords are when they are needed.
+    pub fn new(config: Config, tls: &Rc<tls::Tls>) -> Rc<Self> {
+        let outs = config.routes.iter().map(|route| {
+            let trust = match (route.tls, &route.ca) {
+                (TlsMode::Pin(pin), _) => Trust::Pin(Pin(pin)),
+                (TlsMode::Verify, Some(file)) => Trust::CaFile(file.clone()),
+                (TlsMode::Verify, None) => Trust::Roots,
+                (TlsMode::Off | TlsMode::Opportunistic | TlsMode::Require, _) => Trust::Anybody,
+            };
+            Out {
+                route: route.clone(),
+                tls: tls.client(trust, None),
+            }
+        });
+        Rc::new(Self {
+            outs: outs.collect(),
+            smtp: Rc::new(smtp(&config)),
+            config,
+        })
+    }
+
+    /// Where mail for the domain goes.
+    pub fn next(&self, domain: &Domain) -> Next {
+        self.config.routing.next(domain)
+    }
+
+    /// A way as it is called in logs and commands.
+    pub fn name(&self, next: Next) -> String {
+        match next {
+            Next::Drop => String::from("drop"),
+            Next::Route(at) => match self.outs.get(at).and_then(|out| out.route.hosts.first()) {
+                Some(host) => format!("{}:{}", host.name, host.port),
+                None => format!("route {}", at + 1),
+            },
+        }
+    }
+
+    /// How many sessions a way may have at once.
+    pub fn sessions(&self, next: Next) -> usize {
+        match next {
+            // One file worker writes them one after the other anyway.
+            Next::Drop => 1,
+            Next::Route(at) => self
+                .outs
+                .get(at)
+                .map_or(0, |out| usize::try_from(out.route.connections).unwrap_or(1)),
+        }
+    }
+
+    /// How long a message is tried.
+    pub fn expire(&self) -> Duration {
+        self.config.delivery.expire
+    }
+}
+
+/// What the configuration says to the server machine.
+fn smtp(config: &Config) -> server::settings::Settings {
+    use server::settings::Extensions;
+    use server::settings::Settings;
+    use server::settings::Timeouts;
+    let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+    let limits = &config.limits;
+    Settings {
+        default_domain: Some(config.default_domain.clone()),
+        message_size: Some(limits.message_bytes),
+        session_size: limits.session_bytes,
+        recipients: count(limits.recipients),
+        messages: limits.messages_per_connection.map_or(usize::MAX, count),
+        errors: count(limits.errors),
+        extensions: Extensions::default(),
+        timeouts: Timeouts {
+            command: limits.command_timeout,
+            data: limits.data_timeout,
+            session: Some(limits.session_timeout),
+        },
+        ..Settings::new(config.hostname.clone())
+    }
+}
+
+/// The drop folder as configured.
+pub fn drop_folder(config: &Config, folders: &Folders) -> std::io::Result<Arc<Mutex<DropFolder>>> {
+    let quota = match (config.local.drop_bytes, config.local.drop_files) {
+        (None, None) => None,
+        (bytes, files) => Some(Quota {
+            bytes: bytes.unwrap_or(u64::MAX),
+            files: files.map_or(u64::MAX, u64::from),
+        }),
+    };
+    let folder = DropFolder::new(&folders.drop, &folders.sorttemp, quota, 0o600)?;
+    Ok(Arc::new(Mutex::new(folder)))
+}
+
+/// Reads the password of an account. Blocks on a file: to be run by the file worker.
+pub fn password(login: &Login) -> Result<Secret, String> {
+    match &login.password {
+        PasswordPlace::File(path) => secret::read(path).map_err(|error| error.to_string()),
+        PasswordPlace::Variable(name) => {
+            let value = std::env::var_os(name).ok_or_else(|| {
+                format!(
+                    "the environment variable {name} with the password of {} is not set",
+                    login.user
+                )
+            })?;
+            Secret::parse(value.as_encoded_bytes())
+                .map_err(|error| format!("the environment variable {name}: {error}"))
+        }
+    }
+}

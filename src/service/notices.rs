@@ -1,0 +1,251 @@
+//! What the service itself has to say: delivery reports, and badmail for what can be neither delivered nor returned.
+
+use std::rc::Rc;
+
+use crate::base::MsgId;
+use crate::disk::badmail::Badmail;
+use crate::disk::badmail::Caps;
+use crate::disk::badmail::Verdict;
+use crate::disk::journal::Joined;
+use crate::disk::stored::StoredBody;
+use crate::mail::Address;
+use crate::mail::Envelope;
+use crate::mail::Recipient;
+use crate::mail::envelope::Ret;
+use crate::mail::header::Facts;
+use crate::mail::header::Plan;
+use crate::mail::header::Walker;
+use crate::mail::report::Action;
+use crate::mail::report::Fate;
+use crate::mail::report::Report;
+use crate::mail::trace::Origin;
+use crate::net::random;
+use crate::queue::Accept;
+use crate::queue::Door;
+use crate::queue::Progress;
+use crate::service::attempt::Attempt;
+use crate::service::event::Event;
+use crate::service::fold::Follows;
+use crate::service::intake::Intake;
+use crate::service::log::emit;
+use crate::service::shared::Service;
+use crate::service::show;
+
+/// The badmail folder as configured.
+pub fn badmail(service: &Service) -> Badmail {
+    let live = service.live();
+    let caps = &live.config.badmail;
+    let caps = Caps {
+        bytes: caps.bytes,
+        // A message has three files.
+        count: usize::try_from(caps.files / 3).unwrap_or(usize::MAX),
+        age: Some(caps.age),
+    };
+    Badmail::new(&service.folders.badmail, caps)
+}
+
+/// Deals with the recipients that were given up: a report to the sender, or three files in badmail when there is no
+/// sender to tell. Writes the message's progress (or its end) in the same stroke as the report. False when neither
+/// could be made durable.
+pub async fn report(
+    service: &Rc<Service>,
+    attempt: &mut Attempt,
+    progress: &Progress,
+    follows: &Follows,
+) -> bool {
+    let id = attempt.id;
+    let Some(sender) = attempt.message.stored.accept.envelope.sender.clone() else {
+        return to_badmail(service, attempt, progress, follows).await;
+    };
+    let joined = if follows.over {
+        Joined::Done(id)
+    } else {
+        Joined::Progress(id, progress.clone())
+    };
+    match write(service, attempt, progress, follows, &sender, joined).await {
+        Ok(report) => {
+            emit(&Event::Reported {
+                id,
+                report,
+                to: &sender.to_string(),
+            });
+            true
+        }
+        Err(why) => {
+            emit(&Event::Trouble {
+                what: "report",
+                why: &why,
+            });
+            false
+        }
+    }
+}
+
+/// Subject and message id of the original, and whether it is 8-bit as far as its first block tells.
+async fn facts_of(body: &mut StoredBody) -> Result<Facts, String> {
+    let (mut block, mut unused) = (Vec::new(), Vec::new());
+    body.read(0, &mut block)
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut walker = Walker::new(Plan::default());
+    walker.feed(&block, &mut unused);
+    Ok(walker.facts().clone())
+}
+
+async fn write(
+    service: &Rc<Service>,
+    attempt: &mut Attempt,
+    progress: &Progress,
+    follows: &Follows,
+    sender: &Address,
+    joined: Joined,
+) -> Result<MsgId, String> {
+    let live = service.live();
+    let Accept {
+        arrived,
+        origin,
+        envelope,
+        ..
+    } = &attempt.message.stored.accept;
+    let now = service.clock.believed();
+    let recipients = follows.report.iter();
+    let fates: Vec<Fate<'_>> = recipients
+        .filter_map(|&at| {
+            Some(Fate {
+                recipient: envelope.recipients.get(at)?,
+                action: Action::Failed,
+                reason: progress.reason(at)?,
+                last_attempt: now,
+                retry_until: None,
+            })
+        })
+        .collect();
+    let body = &mut attempt.message.body;
+    let facts = facts_of(body).await?;
+    let full = live.config.delivery.report_full;
+    let report = Report {
+        id: service.journal.next_id(),
+        random: random::number().unwrap_or(0),
+        at: now,
+        hostname: &live.config.hostname,
+        to: sender,
+        envid: envelope.envid.as_deref(),
+        received_from: Some(origin),
+        arrival: Some(*arrived),
+        subject: &facts.subject,
+        message_id: &facts.message_id,
+        fates: &fates,
+        ret: envelope
+            .ret
+            .unwrap_or(if full { Ret::Full } else { Ret::Headers }),
+        utf8: envelope.utf8,
+        eight: facts.body_8bit,
+    };
+    let origin = String::from("this host");
+    let (mut intake, _) = Intake::begin(
+        service,
+        report.id,
+        Door::Notice,
+        origin,
+        Origin::Own,
+        Plan::default(),
+    );
+    let failed = |error: std::io::Error| error.to_string();
+    intake.put(report.head().as_bytes()).await.map_err(failed)?;
+    let mut original = report.original();
+    let (mut block, mut out, mut offset) = (Vec::new(), Vec::new(), 0);
+    while offset < body.len() {
+        body.read(offset, &mut block).await.map_err(failed)?;
+        offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
+        let more = original.feed(&block, &mut out);
+        intake.put(&out).await.map_err(failed)?;
+        out.clear();
+        if !more {
+            break;
+        }
+    }
+    intake.put(report.tail().as_bytes()).await.map_err(failed)?;
+    let mut envelope: Envelope = report.envelope();
+    if let Some(copy) = &live.config.delivery.report_copy_to
+        && copy != sender
+    {
+        envelope.recipients.push(Recipient::new(copy.clone()));
+    }
+    let taken = intake
+        .finish(service, envelope, &Facts::default(), Some(joined))
+        .await
+        .map_err(|why| why.to_string())?;
+    service.schedule(taken.id, &taken.ways);
+    Ok(taken.id)
+}
+
+/// Three files in badmail, then the message's progress.
+async fn to_badmail(
+    service: &Rc<Service>,
+    attempt: &mut Attempt,
+    progress: &Progress,
+    follows: &Follows,
+) -> bool {
+    let id = attempt.id;
+    let Accept {
+        door,
+        origin,
+        envelope,
+        ..
+    } = &attempt.message.stored.accept;
+    let given_up = follows.report.iter();
+    let given_up = given_up.filter_map(|&at| envelope.recipients.get(at));
+    let reason = follows.report.first().and_then(|&at| progress.reason(at));
+    let verdict = Verdict {
+        at: service.clock.raw(),
+        reason: reason.map_or_else(
+            || String::from("it could not be delivered"),
+            |reason| reason.text.clone(),
+        ),
+        origin: format!("{} {origin}", show::door(*door)),
+        sender: Some(String::new()),
+        recipients: given_up.map(|to| to.address.to_string()).collect(),
+        status: reason.map_or_else(String::new, |reason| reason.status.to_string()),
+        remote: reason.map_or_else(String::new, ToString::to_string),
+    };
+    let why = verdict.reason.clone();
+    let (badmail, mut body) = (badmail(service), attempt.message.body.clone());
+    let job = move || keep(&badmail, id, &mut body, &verdict);
+    if let Err(error) = service.worker.run(job).await {
+        emit(&Event::Trouble {
+            what: "badmail",
+            why: &error.to_string(),
+        });
+        return false;
+    }
+    emit(&Event::Badmail { id, why: &why });
+    if follows.over {
+        service.journal.done(id);
+    } else {
+        service.journal.progress(id, progress.clone());
+    }
+    true
+}
+
+/// Writes a queued message to badmail, and prunes what is over the caps. Blocks.
+fn keep(
+    badmail: &Badmail,
+    id: MsgId,
+    body: &mut StoredBody,
+    verdict: &Verdict,
+) -> std::io::Result<()> {
+    let mut draft = badmail.begin(id)?;
+    let (mut block, mut offset) = (Vec::new(), 0);
+    while offset < body.len() {
+        // What cannot be read back is left out: the rest is better than nothing.
+        if body.read_blocking(offset, &mut block).is_err() {
+            break;
+        }
+        offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
+        draft.append(&block)?;
+    }
+    draft.finish(verdict)?;
+    // Too much of it is a nuisance, not a reason to keep the message in the queue.
+    let _ = badmail.prune(verdict.at);
+    Ok(())
+}

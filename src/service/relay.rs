@@ -1,0 +1,445 @@
+//! A session with a smart host: connects, drives the client machine, and sends one message after the other.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::future;
+use smol::io::AsyncReadExt;
+use smol::io::AsyncWriteExt;
+
+use crate::base::limits;
+use crate::config::Tls;
+use crate::config::model::Peer;
+use crate::config::model::Route;
+use crate::mail::Envelope;
+use crate::mail::Outcome;
+use crate::mail::Reason;
+use crate::mail::Status;
+use crate::net::Stream;
+use crate::net::clock;
+use crate::net::dial::Dial;
+use crate::net::random;
+use crate::net::within::Patience;
+use crate::policy::route::Next;
+use crate::service::attempt;
+use crate::service::attempt::Attempt;
+use crate::service::conclude;
+use crate::service::live;
+use crate::service::live::Live;
+use crate::service::live::Out;
+use crate::service::shared::Service;
+use crate::smtp::client::Client;
+use crate::smtp::client::Order;
+use crate::smtp::client::settings;
+use crate::smtp::client::settings::StartTls;
+use crate::smtp::client::transfer::Message;
+use crate::smtp::data::Stuffer;
+
+/// How long a connection is kept for the next message. Peers bear this much silence, and a burst of mail comes with
+/// smaller gaps.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Why a connection carries nothing, and whether the setup is at fault.
+struct Failed {
+    held: bool,
+    reason: Reason,
+}
+
+impl Failed {
+    fn later(detail: u16, text: String) -> Self {
+        Self {
+            held: false,
+            reason: Reason::ours(Status::new(4, 4, detail), text),
+        }
+    }
+
+    fn hold(subject: u16, detail: u16, text: String) -> Self {
+        Self {
+            held: true,
+            reason: Reason::ours(Status::new(4, subject, detail), text),
+        }
+    }
+}
+
+/// Sends what is due on the route with this number, until nothing is.
+pub async fn session(service: &Rc<Service>, at: usize) {
+    let next = Next::Route(at);
+    // A session without a message is a connection for nothing.
+    let Some(attempt) = attempt::take(service, next).await else {
+        return;
+    };
+    let live = service.live();
+    let Some(out) = live.outs.get(at) else {
+        // A reload has taken the route away; rerouting will put the message elsewhere.
+        attempt::give_back(service, next, attempt);
+        return;
+    };
+    match connect(service, out).await {
+        Ok((stream, client, host)) => {
+            let talk = Talk {
+                service,
+                live: &live,
+                out,
+                next,
+                host,
+            };
+            talk.run(stream, client, attempt).await;
+        }
+        Err(failed) => {
+            attempt::give_back(service, next, attempt);
+            conclude::way_failed(service, next, failed.held, &failed.reason).await;
+        }
+    }
+}
+
+/// Connects to the first host of the route that answers.
+async fn connect(service: &Rc<Service>, out: &Out) -> Result<(Stream, Client, Peer), Failed> {
+    let login = match &out.route.login {
+        None => None,
+        Some(login) => {
+            let wanted = login.clone();
+            let read = service.worker.run(move || live::password(&wanted)).await;
+            let secret = read.map_err(|why| Failed::hold(7, 8, why))?;
+            Some(settings::Login {
+                name: login.user.clone(),
+                secret: settings::Secret::Password(secret.reveal().to_owned()),
+            })
+        }
+    };
+    let mut failed = Failed::hold(3, 5, String::from("the route has no host"));
+    for host in &out.route.hosts {
+        match open(service, out, host).await {
+            Ok((stream, address)) => {
+                let settings = dialog(&out.route, host, address, login);
+                let tls = stream.is_tls();
+                return Ok((stream, Client::new(settings, tls, nonce()), host.clone()));
+            }
+            Err(why) => failed = why,
+        }
+    }
+    Err(failed)
+}
+
+/// Fresh printable text for SCRAM.
+fn nonce() -> String {
+    let number = || random::number().unwrap_or(0);
+    format!("{:016x}{:016x}", number(), number())
+}
+
+async fn open(
+    service: &Rc<Service>,
+    out: &Out,
+    host: &Peer,
+) -> Result<(Stream, SocketAddr), Failed> {
+    let timeouts = &out.route.timeouts;
+    let found = service.resolver.addresses(&host.name).await;
+    // A smart host whose name is gone is a slip of the pen, or a name server that lies: nothing to bounce mail for.
+    let found = found.map_err(|error| Failed {
+        held: error.is_permanent(),
+        reason: Reason::ours(Status::new(4, 4, 3), error.to_string()),
+    })?;
+    let targets: Vec<SocketAddr> = found
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, host.port))
+        .collect();
+    let dial = Dial {
+        timeout: timeouts.connect,
+        source: Vec::new(),
+    };
+    let (stream, address) = dial
+        .connect(&targets)
+        .await
+        .map_err(|error| Failed::later(1, format!("{}: {error}", host.name)))?;
+    if !host.implicit_tls || out.route.tls == Tls::Off {
+        return Ok((stream, address));
+    }
+    match out.tls.start(stream, &host.name, timeouts.greeting).await {
+        Ok(stream) => Ok((stream, address)),
+        Err(error) if error.is_setup() => {
+            Err(Failed::hold(7, 5, format!("{}: {error}", host.name)))
+        }
+        Err(error) => Err(Failed::later(2, format!("{}: {error}", host.name))),
+    }
+}
+
+fn dialog(
+    route: &Route,
+    host: &Peer,
+    address: SocketAddr,
+    login: Option<settings::Login>,
+) -> settings::Settings {
+    let peer = format!("{} [{}]", host.name, address.ip());
+    settings::Settings {
+        starttls: match route.tls {
+            Tls::Off => StartTls::Never,
+            Tls::Opportunistic => StartTls::IfOffered,
+            Tls::Require | Tls::Verify | Tls::Pin(_) => StartTls::Required,
+        },
+        login_without_tls: route.login.as_ref().is_some_and(|login| login.insecure),
+        login,
+        messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
+        timeouts: settings::Timeouts {
+            greeting: route.timeouts.greeting,
+            command: route.timeouts.command,
+            data: route.timeouts.data,
+            dot: route.timeouts.end,
+            ..settings::Timeouts::default()
+        },
+        ..settings::Settings::new(route.helo.clone(), peer)
+    }
+}
+
+/// One conversation.
+struct Talk<'a> {
+    service: &'a Rc<Service>,
+    live: &'a Live,
+    out: &'a Out,
+    next: Next,
+    host: Peer,
+}
+
+impl Talk<'_> {
+    async fn run(&self, stream: Stream, mut client: Client, first: Attempt) {
+        let (service, next) = (self.service, self.next);
+        let mut stream = Some(stream);
+        let mut waiting = Some(first);
+        let mut current: Option<Attempt> = None;
+        let mut patience = Patience::new();
+        let mut block = vec![0; 2048];
+        let (mut at, mut end) = (0, 0);
+        let mut scratch = Vec::new();
+        loop {
+            let mut input = block.get(at..end).unwrap_or_default();
+            let order = client.next_order(clock::tick(), &mut input);
+            at = end.saturating_sub(input.len());
+            match order {
+                Order::Send(bytes) => {
+                    let wait = self.out.route.timeouts.command;
+                    if !write(&mut patience, wait, stream.as_mut(), bytes).await {
+                        client.on_write_failed();
+                    }
+                }
+                Order::Read(deadline) => {
+                    let wait = deadline.since(clock::tick());
+                    let read = async {
+                        match &mut stream {
+                            Some(stream) => stream.read(&mut block).await,
+                            None => Ok(0),
+                        }
+                    };
+                    let got = patience.wait(wait, read).await;
+                    (at, end) = (0, 0);
+                    match got {
+                        Ok(Ok(count)) if count > 0 => end = count,
+                        Ok(_) => client.on_closed(),
+                        Err(_) => client.on_deadline(),
+                    }
+                }
+                Order::StartTls => {
+                    // What was read and not used came before the encryption.
+                    (at, end) = (0, 0);
+                    let Some(plain) = stream.take() else {
+                        client.on_closed();
+                        continue;
+                    };
+                    let wait = self.out.route.timeouts.greeting;
+                    match self.out.tls.start(plain, &self.host.name, wait).await {
+                        Ok(secure) => {
+                            stream = Some(secure);
+                            client.on_tls();
+                        }
+                        Err(error) => client.on_tls_failed(&error.to_string(), error.is_setup()),
+                    }
+                }
+                Order::Ready => {
+                    attempt::way_well(service, next);
+                    let message = match waiting.take() {
+                        Some(attempt) => Some(attempt),
+                        None => self.following(stream.as_mut()).await,
+                    };
+                    match message {
+                        Some(attempt) => {
+                            client.on_message(message_of(&attempt));
+                            current = Some(attempt);
+                        }
+                        None => client.on_quit(),
+                    }
+                }
+                Order::SendBody { opening, stuffer } => {
+                    scratch.clear();
+                    scratch.extend_from_slice(opening);
+                    let sent = match (&mut stream, &mut current) {
+                        (Some(stream), Some(attempt)) => {
+                            let wait = self.out.route.timeouts.data;
+                            body(&mut patience, wait, stream, attempt, stuffer, &mut scratch).await
+                        }
+                        _ => Sent::Lost,
+                    };
+                    // What a large body needed is given back.
+                    scratch = Vec::new();
+                    match sent {
+                        Sent::Whole => client.on_body_sent(),
+                        Sent::Lost => client.on_write_failed(),
+                        Sent::Unreadable(why) => client.on_body_failed(&why),
+                    }
+                }
+                Order::Finished(outcomes) => {
+                    if let Some(attempt) = current.take() {
+                        let places = attempt.recipients.clone();
+                        let outcomes = places.into_iter().zip(outcomes).collect();
+                        conclude::conclude(service, next, attempt, outcomes).await;
+                    }
+                }
+                Order::Refused(outcome) => {
+                    if let Some(attempt) = waiting.take() {
+                        attempt::give_back(service, next, attempt);
+                    }
+                    let held = matches!(outcome, Outcome::Hold(_));
+                    conclude::way_failed(service, next, held, outcome.reason()).await;
+                }
+                Order::Close => break,
+            }
+        }
+        for attempt in waiting.into_iter().chain(current) {
+            attempt::give_back(service, next, attempt);
+        }
+        if let Some(mut stream) = stream {
+            // The peer may be gone already.
+            let _ = patience.wait(LINGER, stream.close()).await;
+        }
+    }
+
+    /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
+    /// has changed and this connection is the old one's.
+    async fn following(&self, stream: Option<&mut Stream>) -> Option<Attempt> {
+        let (service, next) = (self.service, self.next);
+        let stream = stream?;
+        loop {
+            if !std::ptr::eq(Rc::as_ptr(&service.live()), self.live) {
+                return None;
+            }
+            if let Some(attempt) = attempt::take(service, next).await {
+                return Some(attempt);
+            }
+            let bell = {
+                let mut ways = service.ways.borrow_mut();
+                let way = ways.way(next);
+                way.lingering += 1;
+                Rc::clone(&way.linger)
+            };
+            let rung = async {
+                bell.heard().await;
+                true
+            };
+            let alarm = async {
+                Timer::after(LINGER).await;
+                false
+            };
+            // Whatever the peer says unasked is a goodbye.
+            let mut byte = [0];
+            let hung_up = async {
+                let _ = stream.read(&mut byte).await;
+                false
+            };
+            let ended = async {
+                service.ending.begun().await;
+                false
+            };
+            let more = future::or(rung, future::or(alarm, future::or(hung_up, ended))).await;
+            let mut ways = service.ways.borrow_mut();
+            let way = ways.way(next);
+            way.lingering = way.lingering.saturating_sub(1);
+            if !more {
+                return None;
+            }
+        }
+    }
+}
+
+/// The message with those recipients that go this way.
+fn message_of(attempt: &Attempt) -> Message {
+    let whole = &attempt.message.stored.accept.envelope;
+    let recipients = attempt.recipients.iter();
+    let recipients = recipients.filter_map(|&at| whole.recipients.get(at).cloned());
+    Message {
+        envelope: Envelope {
+            sender: whole.sender.clone(),
+            recipients: recipients.collect(),
+            body: whole.body,
+            utf8: whole.utf8,
+            ret: whole.ret,
+            envid: whole.envid.clone(),
+        },
+        size: attempt.message.body.len(),
+    }
+}
+
+async fn write(
+    patience: &mut Patience,
+    wait: Duration,
+    stream: Option<&mut Stream>,
+    bytes: &[u8],
+) -> bool {
+    let Some(stream) = stream else {
+        return false;
+    };
+    let written = patience.wait(wait, async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    });
+    matches!(written.await, Ok(Ok(())))
+}
+
+/// What came of sending a body.
+enum Sent {
+    Whole,
+    /// The peer is gone or does not read.
+    Lost,
+    /// The disk does not give it back as it was.
+    Unreadable(String),
+}
+
+/// Streams the body: what is to come first with the first block, its end with the last.
+async fn body(
+    patience: &mut Patience,
+    wait: Duration,
+    stream: &mut Stream,
+    attempt: &mut Attempt,
+    mut stuffer: Stuffer,
+    out: &mut Vec<u8>,
+) -> Sent {
+    let body = &mut attempt.message.body;
+    if let Some(bytes) = body.inline() {
+        stuffer.push(bytes, out);
+    } else {
+        let (mut block, mut offset) = (Vec::new(), 0);
+        let mut crc = crc32fast::Hasher::new();
+        while offset < body.len() {
+            if let Err(error) = body.read(offset, &mut block).await {
+                return Sent::Unreadable(error.to_string());
+            }
+            crc.update(&block);
+            offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
+            stuffer.push(&block, out);
+            if out.len() >= limits::BODY_STEP && offset < body.len() {
+                if !write(patience, wait, Some(stream), out).await {
+                    return Sent::Lost;
+                }
+                out.clear();
+            }
+        }
+        let known = attempt.message.stored.body_crc;
+        if known.is_some_and(|known| known != crc.finalize()) {
+            // Without the final dot the peer throws away what it has.
+            return Sent::Unreadable(String::from("the stored body is damaged"));
+        }
+    }
+    stuffer.end(out);
+    if write(patience, wait, Some(stream), out).await {
+        Sent::Whole
+    } else {
+        Sent::Lost
+    }
+}

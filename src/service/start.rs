@@ -1,0 +1,249 @@
+//! Starts a virtual server, keeps it running, and ends it.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::LocalExecutor;
+use smol::Timer;
+use smol::future;
+
+use crate::config::Config;
+use crate::disk::drop;
+use crate::disk::fault::OpenError;
+use crate::disk::folders::Folders;
+use crate::disk::handle::Journal;
+use crate::disk::handle::Paths;
+use crate::disk::journal::Options;
+use crate::disk::recover::Recovery;
+use crate::disk::worker::Worker;
+use crate::net::Resolver;
+use crate::net::TrustedClock;
+use crate::net::clock;
+use crate::net::listen::Listener;
+use crate::net::listen::Place;
+use crate::net::resolver;
+use crate::net::signals::Signal;
+use crate::net::signals::Signals;
+use crate::net::tls::Tls;
+use crate::service::active::Active;
+use crate::service::attempt;
+use crate::service::clients::Clients;
+use crate::service::control;
+use crate::service::deliver;
+use crate::service::event::Event;
+use crate::service::live;
+use crate::service::live::Live;
+use crate::service::log;
+use crate::service::log::emit;
+use crate::service::notices;
+use crate::service::pickups;
+use crate::service::receive;
+use crate::service::shared::Reread;
+use crate::service::shared::Service;
+use crate::service::shared::StartError;
+use crate::service::signal::Ending;
+use crate::service::signal::Wake;
+use crate::service::ways::Ways;
+
+/// How long sessions may take to end after SIGTERM. Service managers kill after 90 seconds or less.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs a virtual server until SIGTERM or SIGINT. `reread` is asked for the configuration again on SIGHUP.
+pub fn run(
+    config: Config,
+    reread: impl Fn() -> Result<Config, String> + 'static,
+) -> Result<(), StartError> {
+    log::start(config.log.level, config.log.json);
+    let tasks = Rc::new(LocalExecutor::new());
+    let (service, recovery) = open(config, Box::new(reread), Rc::clone(&tasks))?;
+    smol::block_on(tasks.run(serve(service, recovery)))
+}
+
+fn folders(config: &Config) -> Result<Folders, StartError> {
+    let folders = Folders {
+        drop: config.local.drop.clone(),
+        ..Folders::below(&config.home)
+    };
+    folders
+        .create()
+        .map_err(|error| StartError::Io(error.to_string()))?;
+    Ok(folders)
+}
+
+/// Opens the journal and puts together what the tasks share.
+fn open(
+    config: Config,
+    reread: Reread,
+    tasks: Rc<LocalExecutor<'static>>,
+) -> Result<(Rc<Service>, Recovery), StartError> {
+    let io = |error: std::io::Error| StartError::Io(error.to_string());
+    let folders = folders(&config)?;
+    let worker = Worker::start().map_err(io)?;
+    let clock = Arc::new(TrustedClock::new());
+    let tls = Tls::new(Arc::clone(&clock));
+    let resolver = Resolver::new(resolver::Settings {
+        servers: config.dns.servers.clone(),
+        timeout: Some(config.dns.timeout),
+        ..resolver::Settings::default()
+    });
+    let limits = &config.limits;
+    let options = Options {
+        queue_bytes: limits.queue_bytes,
+        queue_messages: usize::try_from(limits.queue_messages).unwrap_or(usize::MAX),
+        free_floor: limits.free_bytes,
+        ..Options::default()
+    };
+    let paths = Paths {
+        queue: folders.queue.clone(),
+        sorttemp: folders.sorttemp.clone(),
+    };
+    let opened = Journal::open(&paths, options, worker.clone()).map_err(|error| match error {
+        OpenError::Locked(_) => StartError::Busy(error.to_string()),
+        _ => StartError::Io(format!("{}: {error}", folders.home.display())),
+    })?;
+    clock.raise(opened.recovery.clock);
+    let service = Rc::new(Service {
+        drop: RefCell::new(live::drop_folder(&config, &folders).map_err(io)?),
+        live: RefCell::new(Live::new(config, &tls)),
+        reread,
+        journal: opened.journal,
+        worker,
+        folders,
+        resolver,
+        tls,
+        clock,
+        ways: RefCell::new(Ways::default()),
+        active: RefCell::new(Active::default()),
+        clients: Rc::new(Clients::default()),
+        counts: Cell::default(),
+        parked: Cell::default(),
+        due: Wake::default(),
+        idle: Wake::default(),
+        ending: Ending::default(),
+        tasks,
+        started: clock::tick(),
+    });
+    Ok((service, opened.recovery))
+}
+
+/// Tells what the journal had to leave out, and puts every message on its ways.
+fn resume(service: &Service, recovery: &Recovery) {
+    if !recovery.damage.is_empty() || !recovery.missing.is_empty() {
+        let note = format!(
+            "{} stretches of the journal ({} bytes) cannot be read and {} segments are missing; \
+             what was in them is lost",
+            recovery.damage.len(),
+            recovery.damaged_bytes,
+            recovery.missing.len()
+        );
+        emit(&Event::Recovered { note: &note });
+    }
+    service.journal.each(|live| match live.stored {
+        Ok(stored) => match &stored.hold {
+            Some(why) => emit(&Event::Held { id: live.id, why }),
+            None => service.schedule_stored(live.id, stored),
+        },
+        Err(error) => attempt::damaged(service, live.id, error),
+    });
+}
+
+/// Removes what a crash left half-written in drop and badmail; its messages are in the journal still.
+fn sweep(service: &Service) {
+    let folders = &service.folders;
+    let swept = [
+        drop::sweep(&folders.sorttemp),
+        drop::sweep(&folders.drop),
+        notices::badmail(service).sweep(),
+    ];
+    for error in swept.into_iter().filter_map(Result::err) {
+        let why = error.to_string();
+        emit(&Event::Trouble {
+            what: "sweep",
+            why: &why,
+        });
+    }
+}
+
+/// Runs everything until the end.
+async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartError> {
+    sweep(&service);
+    let live = service.live();
+    let places: Vec<Place> = live
+        .config
+        .listen
+        .iter()
+        .map(|listen| Place::Tcp(listen.address))
+        .collect();
+    let listeners = Listener::bind_all(&places).map_err(|error| match error.errno {
+        rustix::io::Errno::ADDRINUSE => StartError::Busy(error.to_string()),
+        _ => StartError::Io(error.to_string()),
+    })?;
+    let control = control::bind(&live.config.control.socket)?;
+    let mut signals =
+        Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
+    resume(&service, &recovery);
+
+    for listener in listeners {
+        let address = listener
+            .local_addr()
+            .map_or_else(String::new, |a| a.to_string());
+        emit(&Event::Listening { address: &address });
+        let task = receive::listen(Rc::clone(&service), listener);
+        service.tasks.spawn(task).detach();
+    }
+    let tasks = &service.tasks;
+    tasks
+        .spawn(pickups::serve(Rc::clone(&service), recovery.claims))
+        .detach();
+    tasks.spawn(deliver::dispatch(Rc::clone(&service))).detach();
+    tasks
+        .spawn(control::serve(Rc::clone(&service), control))
+        .detach();
+    emit(&Event::Started {
+        version: env!("CARGO_PKG_VERSION"),
+        home: &live.config.home.display().to_string(),
+        queued: service.journal.usage().messages,
+    });
+    drop(live);
+
+    loop {
+        match signals.next().await {
+            Ok(Signal::Reload) => {
+                // Its complaints are in the log already.
+                let _ = service.reload();
+            }
+            Ok(Signal::Retry) => service.retry_all(),
+            Ok(Signal::Stop) => break,
+            Err(error) => return Err(StartError::Io(format!("cannot catch signals: {error}"))),
+        }
+    }
+    end(&service, signals).await;
+    Ok(())
+}
+
+/// Lets what is under way end, then makes everything durable. A second signal cuts that short.
+async fn end(service: &Rc<Service>, mut signals: Signals) {
+    emit(&Event::Stopping { signal: "stop" });
+    service.ending.begin();
+    let quiet = async {
+        while service.clients.total() > 0 || service.ways.borrow().sessions() > 0 {
+            service.idle.heard().await;
+        }
+    };
+    let grace = async {
+        Timer::after(GRACE).await;
+    };
+    let again = async { while !matches!(signals.next().await, Ok(Signal::Stop) | Err(_)) {} };
+    future::or(quiet, future::or(grace, again)).await;
+    if let Some(now) = service.clock.believed() {
+        service.journal.clock(now);
+    }
+    let queued = service.journal.usage().messages;
+    service.journal.close().await;
+    // Gone, so that who asks is told at once that no service runs.
+    let _ = std::fs::remove_file(&service.live().config.control.socket);
+    emit(&Event::Stopped { queued });
+}

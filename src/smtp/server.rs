@@ -1,0 +1,575 @@
+//! The server machine: one SMTP session, told what happened, answering what to do.
+//!
+//! It never says yes to a message by itself: the 250 after the dot is written only from [`Server::on_stored`]
+//! (promise G1). A draft that was begun ends in exactly one [`Order::Commit`] or [`Order::Abort`].
+//! Replies to pipelined commands are gathered and written at once, when there is nothing more to read.
+
+use std::mem;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use crate::base::MsgId;
+use crate::base::Tick;
+use crate::mail::address::Address;
+use crate::mail::domain::Domain;
+use crate::mail::envelope::Body;
+use crate::mail::envelope::Recipient;
+use crate::mail::status::Status;
+use crate::smtp::command::Command;
+use crate::smtp::command::Defaults;
+use crate::smtp::data::Chunks;
+use crate::smtp::data::Data;
+use crate::smtp::data::Piece;
+use crate::smtp::fault::Fault;
+use crate::smtp::line::Commands;
+use crate::smtp::line::Line;
+use crate::smtp::reply::Out;
+use crate::smtp::sasl::scram::Verifier;
+use crate::smtp::server::login::Login;
+use crate::smtp::server::login::Question;
+use crate::smtp::server::login::Step;
+use crate::smtp::server::settings::Session;
+use crate::smtp::server::settings::Settings;
+use crate::smtp::server::transaction::Part;
+use crate::smtp::server::transaction::Transaction;
+
+mod commands;
+mod hello;
+pub mod login;
+pub mod order;
+pub mod settings;
+pub mod transaction;
+
+pub use order::Order;
+
+/// Where a session stands.
+#[derive(Debug)]
+enum State {
+    /// Waits for a command; no transaction is open.
+    Idle,
+    /// MAIL is with the driver.
+    AskMail(Transaction),
+    /// MAIL was accepted; waits for a command.
+    Open(Transaction),
+    /// RCPT is with the driver.
+    AskRcpt(Transaction, Recipient),
+    /// DATA, or the first BDAT, is with the driver.
+    AskBegin(Transaction, Part),
+    /// After 354.
+    Data(Transaction, Data),
+    /// After 354, when the message is refused already: reads on to its end, so that the dialog stays in step.
+    DrainData(Data, Fault),
+    /// Inside a BDAT part.
+    Part(Transaction, Chunks, Part),
+    /// Inside a BDAT part that is refused already.
+    DrainPart(u64, Fault),
+    /// Between BDAT parts; waits for a command.
+    Parted(Transaction, Chunks),
+    /// The message is with the driver.
+    Storing(Transaction),
+    /// Between STARTTLS and the end of the handshake.
+    Handshake,
+    /// Inside AUTH.
+    Login(Login),
+    /// ETRN is with the driver.
+    AskEtrn(Domain, bool),
+    /// ATRN is with the driver.
+    AskAtrn(Vec<Domain>),
+    /// ATRN was accepted.
+    Turned(Vec<Domain>),
+    /// The last reply is or was written.
+    Over,
+}
+
+impl State {
+    fn has_draft(&self) -> bool {
+        matches!(
+            self,
+            Self::Data(..) | Self::Part(..) | Self::Parted(..) | Self::Storing(..)
+        )
+    }
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Server {
+    settings: Rc<Settings>,
+    session: Session,
+    state: State,
+    lines: Commands,
+    out: Out,
+    /// The driver was given `out`; it is cleared before anything is added.
+    sent: bool,
+    /// A draft is to be dropped.
+    abort: bool,
+    /// Replies wait in the tarpit.
+    pause: bool,
+    /// No new transaction begins.
+    stopping: bool,
+    /// When the wait for the current command ends; `None` while none is waited for.
+    command_end: Option<Tick>,
+    session_end: Option<Tick>,
+    errors: usize,
+    messages: usize,
+    bytes: u64,
+}
+
+impl Server {
+    /// A session with the client at `peer`, encrypted from the start when `tls` is set. It greets first.
+    pub fn new(settings: Rc<Settings>, peer: Option<IpAddr>, tls: bool, now: Tick) -> Self {
+        let mut out = Out::default();
+        out.plain(
+            220,
+            format_args!("{} {}", settings.hostname, settings.greeting),
+        );
+        Self {
+            session: Session {
+                peer,
+                tls,
+                ..Session::default()
+            },
+            state: State::Idle,
+            lines: Commands::default(),
+            out,
+            sent: false,
+            abort: false,
+            pause: false,
+            stopping: false,
+            command_end: None,
+            session_end: settings.timeouts.session.map(|wait| now.after(wait)),
+            errors: 0,
+            messages: 0,
+            bytes: 0,
+            settings,
+        }
+    }
+
+    /// A session that is refused in its greeting, for instance with [`Fault::TooManyConnections`].
+    pub fn refused(settings: Rc<Settings>, peer: Option<IpAddr>, fault: &Fault, now: Tick) -> Self {
+        let mut server = Self::new(settings, peer, false, now);
+        server.out.clear();
+        server.say_fault(fault);
+        server.state = State::Over;
+        server
+    }
+
+    /// The driver's answer to any question but those that have an `on_*` of their own.
+    pub fn on_verdict(&mut self, verdict: Result<(), Fault>) {
+        self.freshen();
+        match mem::replace(&mut self.state, State::Idle) {
+            State::AskMail(open) => match verdict {
+                Ok(()) => {
+                    match &open.envelope.sender {
+                        Some(sender) => self.say_ok((2, 1, 0), format_args!("{sender} Sender OK")),
+                        None => self.say_ok((2, 1, 0), format_args!("<> Sender OK")),
+                    }
+                    self.state = State::Open(open);
+                }
+                Err(fault) => self.refuse(&fault, open.envelope.sender.as_ref()),
+            },
+            State::AskRcpt(mut open, recipient) => match verdict {
+                Ok(()) => {
+                    self.say_ok((2, 1, 5), format_args!("{}", recipient.address));
+                    open.envelope.recipients.push(recipient);
+                    self.state = State::Open(open);
+                }
+                Err(fault) => {
+                    self.state = State::Open(open);
+                    self.refuse(&fault, Some(&recipient.address));
+                }
+            },
+            State::AskBegin(open, part) => match (verdict, part) {
+                (Ok(()), Part::Dot) => {
+                    self.out.plain(
+                        354,
+                        format_args!("Start mail input; end with <CRLF>.<CRLF>"),
+                    );
+                    self.state = State::Data(open, Data::default());
+                }
+                (Ok(()), part) => self.state = State::Part(open, Chunks::default(), part),
+                (Err(fault), Part::Dot) => self.refuse(&fault, None),
+                (Err(fault), Part::Chunk { left, .. }) => {
+                    self.state = State::DrainPart(left, fault);
+                }
+            },
+            State::Login(login) => match (login.question(), verdict) {
+                (Some(Question::Password(..)), Ok(())) => self.logged_in(login),
+                // With SCRAM nobody but the client's proof can say yes.
+                (_, Ok(())) => self.refuse(&Fault::AuthFailed, None),
+                (_, Err(fault)) => self.refuse(&fault, None),
+            },
+            State::AskEtrn(domain, _) => match verdict {
+                Ok(()) => self.say_ok((2, 0, 0), format_args!("Queuing for node {domain} started")),
+                Err(fault) => self.refuse(&fault, None),
+            },
+            State::AskAtrn(domains) => match verdict {
+                Ok(()) => {
+                    self.say_ok((2, 0, 0), format_args!("OK now reversing the connection"));
+                    self.state = State::Turned(domains);
+                }
+                Err(fault) => self.refuse(&fault, None),
+            },
+            other => self.state = other,
+        }
+    }
+
+    /// The answer to [`Order::FindVerifier`]. For a user that does not exist give [`Verifier::decoy`], so that
+    /// names cannot be guessed; `nonce` is fresh random text of printable ASCII without commas.
+    pub fn on_verifier(&mut self, verifier: Verifier, nonce: &str) {
+        self.freshen();
+        if let State::Login(login) = &mut self.state {
+            let step = login.on_verifier(verifier, nonce);
+            self.login_step(step);
+        }
+    }
+
+    /// The draft could not take a block of the body. The rest is read and dropped; the reply comes at its end.
+    pub fn on_trouble(&mut self, fault: Fault) {
+        match mem::replace(&mut self.state, State::Idle) {
+            State::Data(_, data) => {
+                self.abort = true;
+                self.state = State::DrainData(data, fault);
+            }
+            State::Part(_, _, part) => {
+                self.abort = true;
+                self.state = State::DrainPart(part.left(), fault);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// The message is on stable storage under this id, or it is not and the draft is gone.
+    pub fn on_stored(&mut self, stored: Result<MsgId, Fault>) {
+        self.freshen();
+        if matches!(self.state, State::Storing(_)) {
+            self.state = State::Idle;
+            match stored {
+                Ok(id) => {
+                    self.messages = self.messages.saturating_add(1);
+                    self.say_ok((2, 6, 0), format_args!("{id} Queued mail for delivery"));
+                }
+                Err(fault) => self.refuse(&fault, None),
+            }
+        }
+    }
+
+    /// The handshake is done; the session begins anew (RFC 3207 s4.2).
+    pub fn on_tls(&mut self) {
+        if matches!(self.state, State::Handshake) {
+            self.state = State::Idle;
+            self.session = Session {
+                peer: self.session.peer,
+                tls: true,
+                ..Session::default()
+            };
+        }
+    }
+
+    /// The tick of [`Order::Read`] came without input.
+    pub fn on_deadline(&mut self) {
+        self.freshen();
+        self.end(&Fault::Silent);
+    }
+
+    /// The service stops. What is under way may end; no new message begins.
+    pub fn on_shutdown(&mut self) {
+        self.stopping = true;
+    }
+
+    /// The connection is gone. What comes next is at most [`Order::Abort`], then [`Order::Close`].
+    pub fn on_closed(&mut self) {
+        self.out.clear();
+        self.abort |= self.state.has_draft() && !matches!(self.state, State::Storing(_));
+        self.state = State::Over;
+    }
+
+    /// What to do next. `input` is what was read and not yet taken; what this call takes is cut off its front.
+    ///
+    /// Call it in a loop, with an input buffer of any size; see the module [`crate::smtp`] for the whole loop.
+    pub fn next_order<'a, 'i: 'a>(&'a mut self, now: Tick, input: &mut &'i [u8]) -> Order<'a> {
+        self.freshen();
+        if mem::take(&mut self.abort) {
+            return Order::Abort;
+        }
+        if let Some(body) = self.advance(input) {
+            return Order::Body(body);
+        }
+        if mem::take(&mut self.abort) {
+            return Order::Abort;
+        }
+        if self.waits_for_peer() && !self.out.is_empty() {
+            if mem::take(&mut self.pause) {
+                return Order::Pause(now.after(self.settings.tarpit));
+            }
+            self.sent = true;
+            return Order::Send(self.out.bytes());
+        }
+        let timeouts = &self.settings.timeouts;
+        let command_end = match &self.state {
+            State::Idle | State::Open(_) | State::Parted(..) | State::Login(_) => *self
+                .command_end
+                .get_or_insert_with(|| now.after(timeouts.command)),
+            _ => now,
+        };
+        let session = &self.session;
+        match &self.state {
+            State::Idle | State::Open(_) | State::Parted(..) => {
+                Order::Read(self.earliest(command_end))
+            }
+            State::Data(..) | State::DrainData(..) | State::Part(..) | State::DrainPart(..) => {
+                Order::Read(self.earliest(now.after(timeouts.data)))
+            }
+            State::AskMail(open) => Order::AskMail {
+                session,
+                envelope: &open.envelope,
+            },
+            State::AskRcpt(open, recipient) => Order::AskRcpt {
+                session,
+                envelope: &open.envelope,
+                recipient,
+            },
+            State::AskBegin(open, _) => Order::Begin {
+                session,
+                envelope: &open.envelope,
+            },
+            State::Storing(open) => Order::Commit {
+                envelope: &open.envelope,
+                size: open.size,
+            },
+            State::Handshake => {
+                *input = &[];
+                Order::StartTls
+            }
+            State::AskEtrn(domain, below) => Order::Etrn {
+                session,
+                domain,
+                below: *below,
+            },
+            State::AskAtrn(domains) => Order::Atrn { session, domains },
+            State::Turned(domains) => Order::TurnAround(domains),
+            State::Login(login) => match login.question() {
+                Some(Question::Password(name, password)) => Order::CheckPassword { name, password },
+                Some(Question::Verifier(name)) => Order::FindVerifier { name },
+                None => Order::Read(self.earliest(command_end)),
+            },
+            State::Over => Order::Close,
+        }
+    }
+
+    /// What is known of the client.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Whether a transaction or a message is under way, so that a stop should wait for it.
+    pub fn is_busy(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Over)
+    }
+
+    /// Takes input until something has to be done about it; body text comes back.
+    fn advance<'i>(&mut self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
+        loop {
+            match &mut self.state {
+                State::Idle if self.stopping => self.end(&Fault::Stopping),
+                State::Idle | State::Open(_) | State::Parted(..) => {
+                    if self.out.is_tight() || self.pause {
+                        return None;
+                    }
+                    let defaults = Defaults {
+                        domain: self.settings.default_domain.as_ref(),
+                        postmaster: &self.settings.hostname,
+                    };
+                    let command = match self.lines.take(input) {
+                        Ok(None) => return None,
+                        Ok(Some(Line::Whole(line))) => Command::parse(line, defaults),
+                        Ok(Some(Line::TooLong)) => Err(Fault::LineTooLong),
+                        Err(_) => Err(Fault::StrayLine),
+                    };
+                    self.command_end = None;
+                    self.on_command(command);
+                }
+                State::Login(login) if login.reads() => {
+                    let step = login.take(input)?;
+                    self.command_end = None;
+                    self.login_step(step);
+                }
+                State::Data(open, data) => match data.take(input) {
+                    Ok(Piece::Text([])) if input.is_empty() => return None,
+                    Ok(Piece::Text([])) => {}
+                    Ok(Piece::Text(text)) => match open.count(text, &self.settings, self.bytes) {
+                        Ok(()) => return Some(text),
+                        Err(fault) => return self.too_much(fault),
+                    },
+                    Ok(Piece::End) => self.complete(),
+                    Err(_) => {
+                        self.end(&Fault::StrayBody);
+                        return None;
+                    }
+                },
+                State::DrainData(data, _) => match data.take(input) {
+                    Ok(Piece::Text(_)) if input.is_empty() => return None,
+                    Ok(Piece::Text(_)) => {}
+                    Ok(Piece::End) => self.drained(),
+                    Err(_) => self.end(&Fault::StrayBody),
+                },
+                State::Part(open, chunks, part) => {
+                    let text = part.take(input);
+                    if text.is_empty() && part.left() > 0 {
+                        return None;
+                    }
+                    let binary = open.envelope.body == Body::Binary;
+                    if !binary && chunks.check(text).is_err() {
+                        return self.too_much(Fault::StrayBody);
+                    }
+                    match open.count(text, &self.settings, self.bytes) {
+                        Ok(()) if text.is_empty() => self.part_done(),
+                        Ok(()) => return Some(text),
+                        Err(fault) => return self.too_much(fault),
+                    }
+                }
+                State::DrainPart(left, _) => {
+                    let taken =
+                        usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                    *input = input.get(taken..).unwrap_or_default();
+                    *left = left.saturating_sub(u64::try_from(taken).unwrap_or(u64::MAX));
+                    if *left > 0 {
+                        return None;
+                    }
+                    self.drained();
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// The final dot, or the end of the last part.
+    fn complete(&mut self) {
+        match mem::replace(&mut self.state, State::Idle) {
+            State::Data(open, _) | State::Part(open, _, _) => {
+                self.bytes = self.bytes.saturating_add(open.size);
+                self.state = State::Storing(open);
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// The end of a part.
+    fn part_done(&mut self) {
+        match mem::replace(&mut self.state, State::Idle) {
+            State::Part(open, chunks, Part::Chunk { last: false, .. }) => {
+                self.say_ok((2, 0, 0), format_args!("{} octets so far", open.size));
+                self.state = State::Parted(open, chunks);
+            }
+            State::Part(open, chunks, part) => {
+                if open.envelope.body != Body::Binary && chunks.end().is_err() {
+                    self.abort = true;
+                    return self.refuse(&Fault::StrayBody, None);
+                }
+                self.state = State::Part(open, chunks, part);
+                self.complete();
+            }
+            other => self.state = other,
+        }
+    }
+
+    /// The end of a message or part that was refused before it came.
+    fn drained(&mut self) {
+        if let State::DrainData(_, fault) | State::DrainPart(_, fault) =
+            mem::replace(&mut self.state, State::Idle)
+        {
+            self.refuse(&fault, None);
+        }
+    }
+
+    /// The body may not go on.
+    fn too_much<'i>(&mut self, fault: Fault) -> Option<&'i [u8]> {
+        if fault.closes() {
+            self.end(&fault);
+        } else {
+            self.on_trouble(fault);
+        }
+        None
+    }
+
+    fn login_step(&mut self, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Challenge(text) => self.out.plain(334, format_args!("{text}")),
+            Step::Done => {
+                if let State::Login(login) = mem::replace(&mut self.state, State::Idle) {
+                    self.logged_in(login);
+                }
+            }
+            Step::Failed(fault) => {
+                self.state = State::Idle;
+                self.refuse(&fault, None);
+            }
+        }
+    }
+
+    fn logged_in(&mut self, login: Login) {
+        self.session.login = Some(login.into_name());
+        let ok = Status::new(2, 7, 0);
+        self.out
+            .full(235, ok, format_args!("Authentication successful"));
+    }
+
+    fn say_ok(&mut self, (class, subject, detail): (u8, u16, u16), text: std::fmt::Arguments<'_>) {
+        let status = Status::new(class, subject, detail);
+        self.out.full(250, status, text);
+    }
+
+    fn say_fault(&mut self, fault: &Fault) {
+        self.out.fault(fault, None);
+    }
+
+    /// Says why not, and ends the session when that follows from it.
+    fn refuse(&mut self, fault: &Fault, address: Option<&Address>) {
+        if fault.closes() {
+            return self.end(fault);
+        }
+        self.out.fault(fault, address);
+        if fault.counts() {
+            self.errors = self.errors.saturating_add(1);
+            self.pause |= !self.settings.tarpit.is_zero();
+            if self.errors > self.settings.errors {
+                self.end(&Fault::TooManyErrors);
+            }
+        }
+    }
+
+    /// The last reply.
+    fn end(&mut self, fault: &Fault) {
+        if matches!(self.state, State::Over) {
+            return;
+        }
+        self.abort |= self.state.has_draft();
+        self.state = State::Over;
+        self.say_fault(fault);
+    }
+
+    /// Forgets what was written.
+    fn freshen(&mut self) {
+        if mem::take(&mut self.sent) {
+            self.out.clear();
+        }
+    }
+
+    /// Whether the next thing to come is from the peer, or nothing: then what was said has to be written first.
+    fn waits_for_peer(&self) -> bool {
+        match &self.state {
+            State::AskMail(_)
+            | State::AskRcpt(..)
+            | State::AskBegin(..)
+            | State::Storing(_)
+            | State::AskEtrn(..)
+            | State::AskAtrn(_) => false,
+            State::Login(login) => login.reads(),
+            _ => true,
+        }
+    }
+
+    fn earliest(&self, end: Tick) -> Tick {
+        self.session_end.map_or(end, |session| session.min(end))
+    }
+}

@@ -1,0 +1,93 @@
+//! What a server says of itself: the answers to EHLO, HELO and HELP.
+
+use std::fmt;
+
+use crate::mail::status::Status;
+use crate::smtp::reply::Out;
+use crate::smtp::server::settings::Mechanisms;
+use crate::smtp::server::settings::Session;
+use crate::smtp::server::settings::Settings;
+
+/// Answers EHLO. Only what is taken is offered, and only while it is taken.
+pub fn write(out: &mut Out, settings: &Settings, session: &Session) {
+    let extensions = &settings.extensions;
+    let mut offer = |name: &str| out.more(250, format_args!("{name}"));
+    offer(&greeting(settings, session));
+    if settings.starttls && !session.tls {
+        offer("STARTTLS");
+    }
+    if settings.auth.any() && (session.tls || settings.auth_without_tls) && session.login.is_none()
+    {
+        offer(&format!("AUTH{}", Names(settings.auth)));
+    }
+    match settings.message_size {
+        Some(most) => offer(&format!("SIZE {most}")),
+        None => offer("SIZE"),
+    }
+    if extensions.limits {
+        offer(&format!(
+            "LIMITS MAILMAX={} RCPTMAX={}",
+            settings.messages, settings.recipients
+        ));
+    }
+    let optional = [
+        (extensions.dsn, "DSN"),
+        (extensions.chunking, "CHUNKING"),
+        (extensions.chunking && extensions.binary, "BINARYMIME"),
+        (extensions.utf8, "SMTPUTF8"),
+        (extensions.etrn, "ETRN"),
+        (extensions.atrn && session.login.is_some(), "ATRN"),
+        (true, "PIPELINING"),
+        (true, "8BITMIME"),
+    ];
+    for (on, name) in optional {
+        if on {
+            offer(name);
+        }
+    }
+    out.plain(250, format_args!("ENHANCEDSTATUSCODES"));
+}
+
+/// Answers HELO.
+pub fn helo(out: &mut Out, settings: &Settings, session: &Session) {
+    out.plain(250, format_args!("{}", greeting(settings, session)));
+}
+
+/// Answers HELP.
+pub fn help(out: &mut Out) {
+    let ok = Status::new(2, 0, 0);
+    out.more(
+        214,
+        format_args!("{ok} This server supports the following commands:"),
+    );
+    out.full(
+        214,
+        ok,
+        format_args!(
+            "HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP ETRN ATRN QUIT"
+        ),
+    );
+}
+
+fn greeting(settings: &Settings, session: &Session) -> String {
+    match session.peer {
+        Some(peer) => format!("{} Hello [{}]", settings.hostname, peer.to_canonical()),
+        None => format!("{} Hello", settings.hostname),
+    }
+}
+
+/// The mechanisms, strongest first, each after a space.
+struct Names(Mechanisms);
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            (self.0.scram_sha_256, " SCRAM-SHA-256"),
+            (self.0.plain, " PLAIN"),
+            (self.0.login, " LOGIN"),
+        ];
+        all.iter()
+            .filter(|(on, _)| *on)
+            .try_for_each(|(_, name)| f.write_str(name))
+    }
+}

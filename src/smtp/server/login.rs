@@ -1,0 +1,212 @@
+//! One AUTH exchange on the server's side (RFC 4954 s4).
+//!
+//! The machine never sees whether a user exists: it asks the driver about a whole name and password, or for a
+//! verifier, and says the same sentence to every failure.
+
+use std::mem;
+
+use crate::smtp::command::Secret;
+use crate::smtp::fault::Fault;
+use crate::smtp::line::Line;
+use crate::smtp::line::Lines;
+use crate::smtp::line::LongLine;
+use crate::smtp::sasl;
+use crate::smtp::sasl::codec;
+use crate::smtp::sasl::scram::ScramFault;
+use crate::smtp::sasl::scram::ScramProof;
+use crate::smtp::sasl::scram::ScramServer;
+use crate::smtp::sasl::scram::Verifier;
+use crate::smtp::server::settings::Session;
+use crate::smtp::server::settings::Settings;
+
+/// What follows from a line.
+#[derive(Debug)]
+pub enum Step {
+    /// The driver is asked; see [`Login::question`].
+    Wait,
+    /// Say this after 334, and read a line.
+    Challenge(String),
+    /// The client has proved who it is.
+    Done,
+    /// It has not.
+    Failed(Fault),
+}
+
+/// What the driver has to answer.
+#[derive(Debug)]
+pub enum Question<'a> {
+    /// Is this the password?
+    Password(&'a str, &'a str),
+    /// What is kept of that user's password?
+    Verifier(&'a str),
+}
+
+#[derive(Debug)]
+enum State {
+    /// PLAIN without an initial response.
+    Plain,
+    /// LOGIN, before the name.
+    Name,
+    /// LOGIN, before the password.
+    Password(String),
+    /// Name and password are with the driver.
+    AskPassword(String, Secret),
+    /// SCRAM without an initial response.
+    First,
+    /// The name is with the driver.
+    AskVerifier(ScramServer),
+    /// After our challenge.
+    Proof(String, ScramProof),
+    /// After our own proof: the client says an empty line to it.
+    Proved(String),
+    /// Nothing more to come.
+    Over,
+}
+
+/// The exchange.
+#[derive(Debug)]
+pub struct Login {
+    state: State,
+    lines: Lines<LongLine>,
+}
+
+impl Login {
+    /// Begins with what AUTH said.
+    pub fn begin(
+        settings: &Settings,
+        session: &Session,
+        mechanism: &str,
+        initial: Option<Secret>,
+    ) -> Result<(Self, Step), Fault> {
+        if session.hello.is_empty() {
+            return Err(Fault::Order("send EHLO or HELO first"));
+        }
+        if session.login.is_some() {
+            return Err(Fault::Order("authenticated already"));
+        }
+        if !settings.auth.any() {
+            return Err(Fault::NotHere("AUTH is not available"));
+        }
+        if !session.tls && !settings.auth_without_tls {
+            return Err(Fault::AuthNeedsTls);
+        }
+        let offered = settings.auth;
+        let (state, challenge) = match mechanism {
+            "PLAIN" if offered.plain => (State::Plain, ""),
+            "LOGIN" if offered.login => (State::Name, "Username:"),
+            "SCRAM-SHA-256" if offered.scram_sha_256 => (State::First, ""),
+            _ => return Err(Fault::Mechanism),
+        };
+        let mut login = Self {
+            state,
+            lines: Lines::default(),
+        };
+        let step = match initial {
+            Some(Secret(text)) => login.on_line(text.as_bytes()),
+            None => Step::Challenge(codec::encode(challenge.as_bytes())),
+        };
+        Ok((login, step))
+    }
+
+    /// The driver found the verifier.
+    pub fn on_verifier(&mut self, verifier: Verifier, nonce: &str) -> Step {
+        match mem::replace(&mut self.state, State::Over) {
+            State::AskVerifier(server) => {
+                let name = server.name().to_owned();
+                let (proof, message) = server.challenge(verifier, nonce);
+                self.state = State::Proof(name, proof);
+                Step::Challenge(codec::encode(message.as_bytes()))
+            }
+            other => {
+                self.state = other;
+                Step::Wait
+            }
+        }
+    }
+
+    /// Takes the next line off the front of `input`; `None` when it is not whole yet.
+    pub fn take(&mut self, input: &mut &[u8]) -> Option<Step> {
+        let text = match self.lines.take(input) {
+            Ok(None) => return None,
+            Ok(Some(Line::Whole(text))) => text.to_vec(),
+            Ok(Some(Line::TooLong)) => return Some(Step::Failed(Fault::AuthSyntax)),
+            Err(_) => return Some(Step::Failed(Fault::StrayLine)),
+        };
+        Some(self.on_line(&text))
+    }
+
+    /// What the driver has to answer now.
+    pub fn question(&self) -> Option<Question<'_>> {
+        match &self.state {
+            State::AskPassword(name, password) => Some(Question::Password(name, &password.0)),
+            State::AskVerifier(server) => Some(Question::Verifier(server.name())),
+            _ => None,
+        }
+    }
+
+    /// Whether it waits for a line.
+    pub fn reads(&self) -> bool {
+        self.question().is_none()
+    }
+
+    /// Who has logged in.
+    pub fn into_name(self) -> String {
+        match self.state {
+            State::AskPassword(name, _) | State::Proved(name) => name,
+            _ => String::new(),
+        }
+    }
+
+    fn on_line(&mut self, text: &[u8]) -> Step {
+        if text == b"*" {
+            return Step::Failed(Fault::AuthCancelled);
+        }
+        let step = match mem::replace(&mut self.state, State::Over) {
+            State::Plain => sasl::read_plain(text).map(|(name, password)| {
+                self.state = State::AskPassword(name, Secret(password));
+                Step::Wait
+            }),
+            State::Name => codec::decode_text(text).map(|name| {
+                self.state = State::Password(name);
+                Step::Challenge(codec::encode(b"Password:"))
+            }),
+            State::Password(name) => codec::decode_text(text).map(|password| {
+                self.state = State::AskPassword(name, Secret(password));
+                Step::Wait
+            }),
+            State::First => {
+                codec::decode_text(text).map(|message| match ScramServer::begin(&message) {
+                    Ok(server) => {
+                        self.state = State::AskVerifier(server);
+                        Step::Wait
+                    }
+                    Err(fault) => Step::Failed(scram(fault)),
+                })
+            }
+            State::Proof(name, proof) => {
+                codec::decode_text(text).map(|message| match proof.check(&message) {
+                    Ok(answer) => {
+                        self.state = State::Proved(name);
+                        Step::Challenge(codec::encode(answer.as_bytes()))
+                    }
+                    Err(fault) => Step::Failed(scram(fault)),
+                })
+            }
+            State::Proved(name) => {
+                self.state = State::Proved(name);
+                Ok(Step::Done)
+            }
+            State::AskPassword(..) | State::AskVerifier(_) | State::Over => {
+                Ok(Step::Failed(Fault::AuthSyntax))
+            }
+        };
+        step.unwrap_or(Step::Failed(Fault::AuthSyntax))
+    }
+}
+
+fn scram(fault: ScramFault) -> Fault {
+    match fault {
+        ScramFault::Syntax | ScramFault::Unsupported => Fault::AuthSyntax,
+        ScramFault::Proof => Fault::AuthFailed,
+    }
+}

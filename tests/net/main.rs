@@ -1,0 +1,23 @@
+//! The net folder against real sockets on loopback: name servers that lie, TLS peers that are somebody else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    reason = "test helpers and tables; Clippy's own exception covers test functions only"
+)]
+
+mod names;
+mod sockets;
+mod tls;
+
+use std::future::Future;
+use std::rc::Rc;
+
+use smol::LocalExecutor;
+
+/// Runs a test on an executor of its own; what it spawned ends with it.
+fn run<F: Future>(test: impl FnOnce(Rc<LocalExecutor<'static>>) -> F) -> F::Output {
+    let executor = Rc::new(LocalExecutor::new());
+    smol::block_on(executor.run(test(Rc::clone(&executor))))
+}

@@ -1,0 +1,612 @@
+//! Real programs send through mailroot to Postfix's smtp-sink; what arrives is what they sent, byte for byte, except
+//! for the trace fields. And a real Postfix as smart host, with STARTTLS and AUTH.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines
+)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Folder, MAILROOT, Mailroot, Received, Sink, as_sunk, command, have, must};
+
+/// A message with what breaks careless relays: leading dots, long lines, trailing blanks, 8-bit text, tabs, and an
+/// empty line at the end.
+fn awkward() -> String {
+    let long = "x".repeat(990);
+    format!(
+        "From: Alice <alice@nas.example>\r\nTo: Bob <bob@office.example>\r\nSubject: =?UTF-8?Q?B=C3=BCro?=\r\n\
+         Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <awkward@nas.example>\r\n\
+         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\
+         X-Folded: one\r\n\ttwo\r\n   three\r\n\r\n\
+         .\r\n..\r\n.dot\r\n\r\n{long}\r\nB\u{fc}ro \u{2603}\r\ntrailing  \t\r\n\ttab\r\nFrom here\r\n\r\n"
+    )
+}
+
+/// Some 300 kB: a body that does not fit into a journal record.
+fn large() -> String {
+    let mut text = awkward();
+    for n in 0..4000 {
+        text.push_str(&format!("line {n} {}\r\n", "0123456789".repeat(7)));
+    }
+    text
+}
+
+struct Relay {
+    folder: Folder,
+    sink: Sink,
+    box_: Mailroot,
+}
+
+impl Relay {
+    fn start(name: &str) -> Option<Self> {
+        if !have("smtp-sink") {
+            return None;
+        }
+        let folder = Folder::new(name);
+        let sink = Sink::start(folder.path(), &[]);
+        let box_ = Mailroot::start(&folder.path().join("home"), &["--smart-host", &sink.url()]);
+        Some(Self { folder, sink, box_ })
+    }
+
+    /// The one message that has come through.
+    fn arrived(&self) -> Received {
+        self.box_.completed(1);
+        self.sink.only()
+    }
+}
+
+fn same(got: &Received, sent: &str) {
+    let want = as_sunk(sent.as_bytes());
+    assert!(
+        got.text == want,
+        "what arrived differs:\n--- sent\n{}\n--- arrived\n{}",
+        String::from_utf8_lossy(&want),
+        String::from_utf8_lossy(&got.text)
+    );
+    assert!(
+        got.trace.contains("by box.example"),
+        "no trace of us: {}",
+        got.trace
+    );
+}
+
+#[test]
+fn swaks_sends_through_us() {
+    if !have("swaks") {
+        return;
+    }
+    let Some(relay) = Relay::start("swaks") else {
+        return;
+    };
+    // It adds a line end to what it reads.
+    let text = awkward();
+    let data = relay
+        .folder
+        .file("mail", text.strip_suffix("\r\n").unwrap());
+    must(
+        command("swaks")
+            .args(["--server", &relay.box_.address.to_string(), "--pipeline"])
+            .args([
+                "--from",
+                "alice@nas.example",
+                "--to",
+                "bob@office.example,eve@office.example",
+            ])
+            .arg("--data")
+            .arg(format!("@{}", data.display())),
+        b"",
+    );
+    let got = relay.arrived();
+    same(&got, &awkward());
+    assert_eq!(
+        got.rcpt_args,
+        ["<bob@office.example>", "<eve@office.example>"]
+    );
+    assert!(
+        got.mail_args.starts_with("<alice@nas.example>"),
+        "{}",
+        got.mail_args
+    );
+}
+
+#[test]
+fn msmtp_sends_through_us() {
+    if !have("msmtp") {
+        return;
+    }
+    let Some(relay) = Relay::start("msmtp") else {
+        return;
+    };
+    must(
+        command("msmtp")
+            .args(["--host=127.0.0.1", &format!("--port={}", relay.box_.port())])
+            .args([
+                "--auth=off",
+                "--tls=off",
+                "--from=alice@nas.example",
+                "bob@office.example",
+            ]),
+        large().replace("\r\n", "\n").as_bytes(),
+    );
+    same(&relay.arrived(), &large());
+}
+
+#[test]
+fn curl_sends_through_us() {
+    if !have("curl") {
+        return;
+    }
+    let Some(relay) = Relay::start("curl") else {
+        return;
+    };
+    let data = relay.folder.file("mail", large());
+    must(
+        command("curl")
+            .args(["-sS", &format!("smtp://{}/me.example", relay.box_.address)])
+            .args([
+                "--mail-from",
+                "alice@nas.example",
+                "--mail-rcpt",
+                "bob@office.example",
+                "-T",
+            ])
+            .arg(data),
+        b"",
+    );
+    same(&relay.arrived(), &large());
+}
+
+#[test]
+fn python_smtplib_sends_through_us() {
+    if !have("python3") {
+        return;
+    }
+    let Some(relay) = Relay::start("python") else {
+        return;
+    };
+    let data = relay.folder.file("mail", awkward());
+    let program = "import smtplib, sys\n\
+                   s = smtplib.SMTP('127.0.0.1', int(sys.argv[1]))\n\
+                   m = open(sys.argv[2], 'rb').read()\n\
+                   s.sendmail('alice@nas.example', ['bob@office.example'], m, ['body=8bitmime'])\n\
+                   s.sendmail('alice@nas.example', ['eve@office.example'], m)\n\
+                   s.quit()\n";
+    must(
+        command("python3")
+            .args(["-c", program, &relay.box_.port().to_string()])
+            .arg(data),
+        b"",
+    );
+    relay.box_.completed(2);
+    let all = relay.sink.messages();
+    assert_eq!(all.len(), 2);
+    for got in &all {
+        same(got, &awkward());
+    }
+}
+
+#[test]
+fn ten_sessions_of_smtp_source_lose_nothing() {
+    if !have("smtp-source") {
+        return;
+    }
+    let Some(relay) = Relay::start("source") else {
+        return;
+    };
+    must(
+        command("smtp-source")
+            .args([
+                "-s",
+                "10",
+                "-m",
+                "1000",
+                "-l",
+                "1024",
+                "-f",
+                "a@nas.example",
+                "-t",
+                "b@office.example",
+            ])
+            .arg(relay.box_.address.to_string()),
+        b"",
+    );
+    relay.box_.completed(1000);
+    let all = relay.sink.messages();
+    let ids: std::collections::BTreeSet<_> = all
+        .iter()
+        .map(|m| m.header("Message-Id").unwrap())
+        .collect();
+    assert_eq!((all.len(), ids.len()), (1000, 1000));
+}
+
+/// The folder of links an image maker ships: the same program under its old names.
+fn names(folder: &Path, home: &Path) -> std::path::PathBuf {
+    let dir = folder.join("names");
+    fs::create_dir_all(&dir).unwrap();
+    for name in ["sendmail", "mailq", "mail"] {
+        symlink(MAILROOT, dir.join(name)).unwrap();
+    }
+    let _ = home;
+    dir
+}
+
+#[test]
+fn sendmail_serves_cron_mdadm_php_and_git() {
+    let Some(relay) = Relay::start("sendmail") else {
+        return;
+    };
+    let home = relay.folder.path().join("home");
+    let names = names(relay.folder.path(), &home);
+    let sendmail = names.join("sendmail");
+    let mut expected = 0;
+
+    // cron (cronie) hands over the output of a job like this.
+    let cron = "From: \"(Cron Daemon)\" <root>\nTo: ops@office.example\nSubject: Cron <root@box> backup\n\
+                Auto-Submitted: auto-generated\n\nbackup failed\n";
+    must(
+        Command::new(&sendmail)
+            .args([
+                "-FCronDaemon",
+                "-i",
+                "-odi",
+                "-oem",
+                "-oi",
+                "-t",
+                "-f",
+                "root@box.example",
+            ])
+            .env("MAILROOT_HOME", &home),
+        cron.as_bytes(),
+    );
+    expected += 1;
+
+    // mdadm pipes into sendmail -t.
+    let mdadm = "From: mdadm monitoring <root@box.example>\nTo: ops@office.example\n\
+                 Subject: DegradedArray event on /dev/md0:box\n\nThis is an automatically generated mail message\n.\n";
+    must(
+        Command::new(&sendmail)
+            .arg("-t")
+            .env("MAILROOT_HOME", &home),
+        mdadm.as_bytes(),
+    );
+    expected += 1;
+
+    if have("php") {
+        must(
+            command("php")
+                .args(["-d", &format!("sendmail_path={} -t -i", sendmail.display()), "-r"])
+                .arg("exit(mail('ops@office.example', 'from php', \"hello\\n.\\nworld\", 'From: web@box.example') ? 0 : 1);")
+                .env("MAILROOT_HOME", &home),
+            b"",
+        );
+        expected += 1;
+    }
+
+    if have("git") {
+        let repo = relay.folder.path().join("repo");
+        fs::create_dir_all(&repo).unwrap();
+        let git = |args: &[&str]| {
+            must(
+                command("git")
+                    .args(["-c", "user.name=Dev", "-c", "user.email=dev@box.example"])
+                    .args(args)
+                    .current_dir(&repo)
+                    .env("MAILROOT_HOME", &home)
+                    .env("GIT_CONFIG_NOSYSTEM", "1")
+                    .env("HOME", &repo),
+                b"",
+            )
+        };
+        git(&["init", "-q"]);
+        fs::write(repo.join("f"), "one\n").unwrap();
+        git(&["add", "f"]);
+        git(&["commit", "-q", "-m", "first"]);
+        let (status, _) = common::run(
+            command("git")
+                .args(["send-email", "--help"])
+                .current_dir(&repo),
+            b"",
+        );
+        if status.success() {
+            let smtp = format!("--smtp-server={}", sendmail.display());
+            git(&[
+                "send-email",
+                &smtp,
+                "--to=ops@office.example",
+                "--confirm=never",
+                "--suppress-cc=all",
+                "--quiet",
+                "-1",
+            ]);
+            expected += 1;
+        } else {
+            println!("skipped: git send-email is not installed (tests/setup installs it)");
+        }
+    }
+
+    relay.box_.completed(expected);
+    let all = relay.sink.messages();
+    assert_eq!(all.len(), expected);
+    let find = |subject: &str| {
+        let found = all
+            .iter()
+            .find(|m| m.header("Subject").is_some_and(|s| s.contains(subject)));
+        found.unwrap_or_else(|| panic!("nothing with subject {subject}"))
+    };
+    let from_cron = find("Cron <root@box>");
+    assert!(
+        from_cron.mail_args.starts_with("<root@box.example>"),
+        "{}",
+        from_cron.mail_args
+    );
+    assert!(String::from_utf8_lossy(&from_cron.text).ends_with("\n\nbackup failed\n"));
+    // Without -i a lone dot ends the message, so it is not part of it.
+    let from_mdadm = find("DegradedArray");
+    assert!(String::from_utf8_lossy(&from_mdadm.text).ends_with("generated mail message\n"));
+    for message in &all {
+        assert!(message.header("Date").is_some() && message.header("Message-ID").is_some());
+        assert_eq!(message.rcpt_args, ["<ops@office.example>"]);
+    }
+    if have("php") {
+        assert!(String::from_utf8_lossy(&find("from php").text).ends_with("\n\nhello\n.\nworld\n"));
+    }
+}
+
+#[test]
+fn a_pickup_file_as_dotnet_writes_it_is_sent_with_its_envelope() {
+    let Some(relay) = Relay::start("dotnet") else {
+        return;
+    };
+    // SpecifiedPickupDirectory: the file is created under its final name and written in place.
+    let text = "X-Sender: \"Do Not Reply\" <noreply@app.example>\r\nX-Receiver: one@office.example\r\n\
+                X-Receiver: hidden@office.example\r\nMIME-Version: 1.0\r\nFrom: \"Do Not Reply\" <noreply@app.example>\r\n\
+                To: one@office.example\r\nDate: 22 Nov 2026 10:00:00 +0000\r\nSubject: invoice\r\n\
+                Content-Type: text/plain; charset=us-ascii\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nHello\r\n";
+    let pickup = relay.folder.path().join("home/pickup");
+    let file = pickup.join("2f1c9a1e-9f0d-4f57-8f4e-3a6f3f7b0001.eml");
+    fs::write(&file, text).unwrap();
+    let got = relay.arrived();
+    assert_eq!(
+        got.rcpt_args,
+        ["<one@office.example>", "<hidden@office.example>"]
+    );
+    assert!(
+        got.mail_args.starts_with("<noreply@app.example>"),
+        "{}",
+        got.mail_args
+    );
+    let text = String::from_utf8_lossy(&got.text).into_owned();
+    assert!(!text.contains("X-Sender") && !text.contains("X-Receiver") && !text.contains("hidden"));
+    assert!(text.ends_with("\n\nHello\n") && !file.exists());
+}
+
+/// A Postfix of our own: one listener with STARTTLS and AUTH that delivers to a folder.
+struct Postfix {
+    dir: std::path::PathBuf,
+    port: u16,
+}
+
+impl Postfix {
+    fn start(folder: &Path) -> Option<Self> {
+        for program in ["postfix", "saslpasswd2", "openssl"] {
+            if !have(program) {
+                return None;
+            }
+        }
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: Postfix wants to be started by root");
+            return None;
+        }
+        let dir = folder.join("postfix");
+        for sub in ["etc/sasl", "queue", "data", "mail"] {
+            fs::create_dir_all(dir.join(sub)).unwrap();
+        }
+        // Its daemons run as postfix and must be able to walk here.
+        must(
+            command("chown")
+                .arg("postfix")
+                .arg(dir.join("data"))
+                .arg(dir.join("mail")),
+            b"",
+        );
+        let port = common::free_port();
+        let etc = dir.join("etc");
+        must(
+            command("openssl")
+                .args([
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1",
+                    "-nodes",
+                ])
+                .args([
+                    "-days",
+                    "30",
+                    "-subj",
+                    "/CN=localhost",
+                    "-addext",
+                    "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                ])
+                .arg("-keyout")
+                .arg(etc.join("key.pem"))
+                .arg("-out")
+                .arg(etc.join("cert.pem")),
+            b"",
+        );
+        let d = dir.display();
+        fs::write(
+            etc.join("main.cf"),
+            format!(
+                "compatibility_level=3.6\nqueue_directory={d}/queue\ndata_directory={d}/data\nmail_owner=postfix\n\
+                 setgid_group=postdrop\nmyhostname=localhost\nmydestination=office.example\ninet_interfaces=127.0.0.1\n\
+                 inet_protocols=ipv4\nalias_maps=\nalias_database=\nlocal_recipient_maps=\n\
+                 mailbox_transport=\nlocal_transport=virtual\nvirtual_mailbox_domains=office.example\n\
+                 mydestination=\nvirtual_mailbox_base={d}/mail\nvirtual_mailbox_maps=static:box/\n\
+                 virtual_uid_maps=static:POSTFIXUID\nvirtual_gid_maps=static:POSTFIXGID\nvirtual_minimum_uid=1\n\
+                 smtpd_tls_cert_file={d}/etc/cert.pem\nsmtpd_tls_key_file={d}/etc/key.pem\nsmtpd_tls_security_level=encrypt\n\
+                 smtpd_sasl_auth_enable=yes\nsmtpd_sasl_path=smtpd\ncyrus_sasl_config_path={d}/etc/sasl\n\
+                 smtpd_sasl_local_domain=localhost\nsmtpd_relay_restrictions=permit_sasl_authenticated,reject\n\
+                 smtpd_client_restrictions=\nmaillog_file={d}/mail/log\nmaillog_file_prefixes={d}\n"
+            )
+            .replace("POSTFIXUID", must(command("id").args(["-u", "postfix"]), b"").trim())
+            .replace("POSTFIXGID", must(command("id").args(["-g", "postfix"]), b"").trim()),
+        )
+        .unwrap();
+        fs::write(
+            etc.join("sasl/smtpd.conf"),
+            format!("pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\nsasldb_path: {d}/etc/sasldb2\n"),
+        )
+        .unwrap();
+        let master = fs::read_to_string("/etc/postfix/master.cf").unwrap();
+        let own: String = master
+            .lines()
+            .filter(|l| !l.starts_with("smtp      inet") && !l.starts_with("postlog"))
+            .map(|l| {
+                // No chroots: the folder has nothing in it but the queue.
+                let mut f: Vec<&str> = l.split_whitespace().collect();
+                if !l.starts_with([' ', '#']) && f.len() >= 8 {
+                    f[4] = "n";
+                    f.join(" ") + "\n"
+                } else {
+                    format!("{l}\n")
+                }
+            })
+            .collect();
+        fs::write(
+            etc.join("master.cf"),
+            format!(
+                "127.0.0.1:{port} inet n - n - - smtpd\npostlog unix-dgram n - n - 1 postlogd\n{own}"
+            ),
+        )
+        .unwrap();
+        must(
+            command("saslpasswd2")
+                .args(["-p", "-c", "-u", "localhost", "-f"])
+                .arg(etc.join("sasldb2"))
+                .arg("box"),
+            b"open sesame",
+        );
+        must(
+            command("chown").arg("postfix").arg(etc.join("sasldb2")),
+            b"",
+        );
+        must(command("postfix").arg("-c").arg(&etc).arg("start"), b"");
+        let this = Self { dir, port };
+        common::wait_until_open(port);
+        Some(this)
+    }
+
+    /// What has been delivered into its mailbox.
+    fn delivered(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.dir.join("mail/box/new")) else {
+            return Vec::new();
+        };
+        entries
+            .map(|e| fs::read_to_string(e.unwrap().path()).unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        let etc = self.dir.join("etc");
+        let _ = command("postfix").arg("-c").arg(etc).arg("stop").output();
+    }
+}
+
+#[test]
+fn a_postfix_with_starttls_and_auth_takes_our_mail() {
+    let folder = Folder::new("postfix");
+    let Some(postfix) = Postfix::start(folder.path()) else {
+        return;
+    };
+    let url = format!(
+        "smtp://box@localhost:{}?ca={}/etc/cert.pem",
+        postfix.port,
+        postfix.dir.display()
+    );
+    let home = folder.path().join("home");
+    let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
+        c.env("MAILROOT_PASSWORD", "open sesame");
+    });
+    let mut talk = common::Talk::connect(box_.address);
+    talk.say("EHLO printer.lan");
+    let small = awkward().replace("\r\n.", "\r\n..");
+    for _ in 0..3 {
+        let reply = talk.send("alice@nas.example", &["bob@office.example"], &small);
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    let reply = talk.send(
+        "alice@nas.example",
+        &["bob@office.example"],
+        &large().replace("\r\n.", "\r\n.."),
+    );
+    assert!(reply.starts_with("250"), "{reply}");
+    box_.completed(4);
+    let start = std::time::Instant::now();
+    while postfix.delivered().len() < 4 {
+        assert!(
+            start.elapsed() < common::PATIENCE,
+            "Postfix took them but did not deliver"
+        );
+        std::thread::yield_now();
+    }
+    for text in postfix.delivered() {
+        assert!(text.contains("with ESMTPSA id"), "{text}");
+        let body = text.split_once("\n\n").unwrap().1;
+        let whole = [awkward(), large()].iter().any(|m| {
+            body == String::from_utf8(as_sunk(m.split_once("\r\n\r\n").unwrap().1.as_bytes()))
+                .unwrap()
+        });
+        assert!(whole, "{text}");
+    }
+}
+
+#[test]
+fn a_wrong_password_holds_the_route_and_costs_no_mail() {
+    let folder = Folder::new("password");
+    let Some(postfix) = Postfix::start(folder.path()) else {
+        return;
+    };
+    let url = format!(
+        "smtp://box@localhost:{}?ca={}/etc/cert.pem",
+        postfix.port,
+        postfix.dir.display()
+    );
+    let home = folder.path().join("home");
+    let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
+        c.env("MAILROOT_PASSWORD", "wrong");
+    });
+    let mut talk = common::Talk::connect(box_.address);
+    talk.say("EHLO printer.lan");
+    talk.send(
+        "alice@nas.example",
+        &["bob@office.example"],
+        &awkward().replace("\r\n.", "\r\n.."),
+    );
+    let line = box_.wait_for("the route is held", |l| l.contains(" way-held "));
+    assert!(line.contains("535"), "{line}");
+    let log = box_.stop();
+    assert!(
+        !log.contains(" failed id=") && !log.contains(" reported id="),
+        "{log}"
+    );
+    // The right one, after a restart: it was only waiting.
+    let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
+        c.env("MAILROOT_PASSWORD", "open sesame");
+    });
+    box_.completed(1);
+}
