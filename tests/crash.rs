@@ -147,7 +147,7 @@ fn ids(core: &Core<SimDisk>) -> Vec<MsgId> {
 #[test]
 fn one_failing_call_costs_no_acknowledged_message() {
     let mut states = 0;
-    for seed in 1..=if long() { 30 } else { 3 } {
+    for seed in 1..=if long() { 30 } else { 2 } {
         let calls = run(seed, 40, Fault::None).unwrap().disk.calls();
         for at in 1..=calls {
             let disk = SimDisk::new(seed);
@@ -157,6 +157,9 @@ fn one_failing_call_costs_no_acknowledged_message() {
                 Run::new(disk, options(), seed)
             });
             let mut run = run.unwrap();
+            if at % 2 == 0 {
+                run.untidy_from = at;
+            }
             for step in 0..40 {
                 run.step();
                 if step % 8 == 0 {

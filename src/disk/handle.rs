@@ -250,8 +250,16 @@ impl Journal {
     pub async fn load(&self, id: MsgId) -> Result<StoredMessage, LoadError> {
         self.settle(id).await;
         let (index, disk) = (Arc::clone(&self.0.shared.index), self.0.intake.disk.clone());
-        let load = move || body::load(&mut Fetch::new(disk), &index, id, true);
-        let (stored, bytes): (Stored, BodyBytes) = self.0.intake.worker.run(load).await?;
+        // What came a moment ago is in memory, and two switches of threads would cost more than reading it.
+        let quick = body::load(&mut Fetch::new(disk.hasty()), &index, id, true);
+        let (stored, bytes): (Stored, BodyBytes) = match quick {
+            Ok(found) => found,
+            Err(LoadError::Gone) => return Err(LoadError::Gone),
+            Err(_) => {
+                let load = move || body::load(&mut Fetch::new(disk), &index, id, true);
+                self.0.intake.worker.run(load).await?
+            }
+        };
         Ok(StoredMessage::new(
             id,
             stored,

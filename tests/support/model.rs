@@ -99,6 +99,8 @@ pub struct Run {
     pub disk: SimDisk,
     pub core: Core<SimDisk>,
     pub model: Model,
+    /// From this call on nothing is tidied up: what a failed segment holds stays there for long.
+    pub untidy_from: u64,
     dice: Dice,
     next: MsgId,
 }
@@ -120,6 +122,7 @@ impl Run {
             disk,
             core,
             model: Model::default(),
+            untidy_from: u64::MAX,
             dice: Dice::new(seed),
         })
     }
@@ -275,6 +278,7 @@ impl Run {
         match self.dice.roll(6) {
             0 => self.core.settle(),
             1 | 2 => {}
+            _ if self.disk.calls() >= self.untidy_from => {}
             _ => while self.core.tidy() {},
         }
     }
