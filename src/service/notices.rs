@@ -127,6 +127,7 @@ async fn write(
         random: random::number().unwrap_or(0),
         at: now,
         hostname: &live.config.hostname,
+        from: &live.config.delivery.report_from,
         to: sender,
         envid: envelope.envid.as_deref(),
         received_from: Some(origin),
