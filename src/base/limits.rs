@@ -204,6 +204,13 @@ pub const CONFIG_FILE: usize = 1024 * 1024;
 /// least 100; IIS had 15; a device is the first hop or nearly so).
 pub const HOPS: u32 = 50;
 
+/// How long the journal waits, with messages in hand, for the next of those that came at the same time as the last
+/// ones. On flash a sync costs tens of milliseconds and wear; a client on loopback is back in less than this.
+pub const COMPANY_PAUSE: Duration = Duration::from_millis(2);
+
+/// Such waits for one sync, while each of them brings somebody.
+pub const COMPANY_PAUSES: usize = 5;
+
 /// How long progress records may wait for a sync to ride on.
 pub const PROGRESS_SYNC: Duration = Duration::from_secs(2);
 
