@@ -9,7 +9,8 @@
 //! S: text           a line of the server     S~ text   a line that begins so      S| text   raw bytes
 //! + 5m              time passes (s, m, h)
 //! eof               the peer closes the connection
-//! tls               our side wants the handshake now, and it succeeds; `tls: bad` it fails
+//! tls               our side wants the handshake now, and it succeeds; `tls: bound` with something for SCRAM-PLUS to
+//!                   bind to; `tls: bad` it fails
 //! closed            our side closes
 //! ```
 //!
@@ -308,10 +309,13 @@ impl<'a> ServerSide<'a> {
         match word {
             "disk:" => self.disk = rest.to_owned(),
             "shutdown" => self.machine.on_shutdown(),
-            "tls" => {
+            "tls" | "tls:" => {
                 assert!(self.handshake, "{at}: no handshake wanted");
                 self.handshake = false;
                 self.machine.on_tls();
+                if rest == "bound" {
+                    self.machine.on_exporter(exporter());
+                }
             }
             "mail:" => {
                 let mail = &self
@@ -565,6 +569,12 @@ impl<'a> ClientSide<'a> {
                 self.handshake = false;
                 return self.machine.on_tls();
             }
+            "tls:" if rest == "bound" => {
+                assert!(self.handshake, "{at}: no handshake wanted");
+                self.handshake = false;
+                self.machine.on_tls();
+                return self.machine.on_exporter(exporter());
+            }
             "tls:" => {
                 self.handshake = false;
                 return self.machine.on_tls_failed("the certificate is bad", true);
@@ -631,6 +641,11 @@ impl<'a> ClientSide<'a> {
             self.wire.block = input.to_vec();
         }
     }
+}
+
+/// What both ends of a TLS connection know.
+fn exporter() -> [u8; 32] {
+    std::array::from_fn(|at| u8::try_from(at).unwrap())
 }
 
 /// `FROM TO,TO text`; the text may begin with `8` or `B` and a space for 8BITMIME and BINARYMIME.
