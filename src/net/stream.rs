@@ -215,7 +215,7 @@ impl Stream {
     /// Begins TLS as the client (after the peer's 220 to STARTTLS, or at once), on a stream that is still plain.
     ///
     /// The caller must have thrown away what it had read and not used: those bytes came before the encryption. The
-    /// error is best read through [`crate::net::tls::TlsError::from_io`]. There is no deadline here; wrap it.
+    /// error is best read through [`crate::net::tls::error::TlsError::from_io`]. There is no deadline here; wrap it.
     pub async fn start_client(
         self,
         config: Arc<ClientConfig>,
