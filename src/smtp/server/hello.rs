@@ -26,9 +26,15 @@ pub fn write(out: &mut Out, settings: &Settings, session: &Session, plus: bool) 
         None => offer("SIZE"),
     }
     if extensions.limits {
+        // RFC 9422 s4: six digits at most; a limit beyond them is none.
+        let limit = |name: &str, most: usize| match most {
+            1..=999_999 => format!(" {name}={most}"),
+            _ => String::new(),
+        };
+        let mails = limit("MAILMAX", settings.messages);
         offer(&format!(
-            "LIMITS MAILMAX={} RCPTMAX={}",
-            settings.messages, settings.recipients
+            "LIMITS{mails}{}",
+            limit("RCPTMAX", settings.recipients)
         ));
     }
     let optional = [
