@@ -122,6 +122,10 @@ pub const RECLAIM_STEP: usize = 128 * 1024;
 /// Segments kept ready beyond those in use: one to go on with, one so that a full disk can still note what left.
 pub const SPARE_SEGMENTS: usize = 2;
 
+/// Bytes of free segments kept for every message in the queue, besides one whole segment: on a disk that others filled
+/// up, a Done or a usual Progress of each still fits.
+pub const RESERVE_EACH: u64 = 100;
+
 /// Segments that may be in use before any live record is copied to free one: below that, space is not worth wear.
 pub const RELAXED_SEGMENTS: usize = 4;
 
