@@ -279,7 +279,7 @@ mod tests {
             "{text}"
         );
         folders.drop = "relative".into();
-        assert!(folders.create().is_err() && !Path::new("relative").exists());
+        assert!(folders.create().is_err() && !std::path::Path::new("relative").exists());
         folders.drop = dir.path().join("home/drop");
         folders.home = dir.path().join("home");
         assert!(folders.check_drop("elsewhere".as_ref()).is_err());
