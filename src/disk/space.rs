@@ -24,8 +24,8 @@ use crate::queue::record::Header;
 use crate::queue::record::SECTOR;
 use crate::queue::record::SECTOR_LEN;
 
-/// Zeros for new files.
-static BLANK: [u8; 64 * 1024] = [0; 64 * 1024];
+/// Step in which a new file is filled.
+const STEP: u32 = 64 * 1024;
 
 impl<M: Medium> Core<M> {
     /// Goes on to the next segment. `accept`: for mail coming in, which leaves the last free segment alone.
@@ -301,10 +301,12 @@ impl<M: Medium> Core<M> {
     }
 
     fn blank(&self, file: &M::File, from: u32, to: u32) -> io::Result<()> {
+        // Not a static: zeros of that kind lie in the program file.
+        let blank = vec![0; usize::try_from(STEP).unwrap_or(0)];
         let mut at = from;
         while at < to {
-            let step = to.saturating_sub(at).min(64 * 1024);
-            let zeros = BLANK.get(..usize::try_from(step).unwrap_or(0));
+            let step = to.saturating_sub(at).min(STEP);
+            let zeros = blank.get(..usize::try_from(step).unwrap_or(0));
             self.medium
                 .write_at(file, u64::from(at), zeros.unwrap_or_default())?;
             at = at.saturating_add(step);

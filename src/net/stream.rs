@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 
+use async_net::TcpStream;
+use async_net::unix::UnixStream;
 use futures_rustls::TlsAcceptor;
 use futures_rustls::TlsConnector;
 use futures_rustls::client;
@@ -25,8 +27,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
 use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
-use smol::net::TcpStream;
-use smol::net::unix::UnixStream;
 
 use crate::base::limits;
 
