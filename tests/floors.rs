@@ -218,3 +218,29 @@ fn nothing_that_ships_pulls_in_another_executor() {
         assert!(!lock.lines().any(|l| l == line), "{banned} is in the tree");
     }
 }
+
+/// Every test that PROMISES.md names is there, so that a promise cannot lose its attacker unnoticed.
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let mut code = BTreeMap::new();
+    files(Path::new("src"), &mut code);
+    let mut all: String = code.into_values().collect();
+    for entry in fs::read_dir("tests").unwrap().map(Result::unwrap) {
+        if entry.path().extension().is_some_and(|ext| ext == "rs") {
+            all.push_str(&fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+    let text = fs::read_to_string("src/queue/PROMISES.md").unwrap();
+    let mut named = 0;
+    for name in text.split('`').skip(1).step_by(2) {
+        let is_test = name.matches('_').count() > 2 && !name.contains(['.', '/', ':', ' ']);
+        if is_test {
+            named += 1;
+            assert!(
+                all.contains(&format!("fn {name}(")),
+                "there is no test {name}"
+            );
+        }
+    }
+    assert!(named > 15, "PROMISES.md names its tests");
+}

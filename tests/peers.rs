@@ -88,7 +88,11 @@ fn swaks_sends_through_us() {
     let Some(relay) = Relay::start("swaks") else {
         return;
     };
-    let data = relay.folder.file("mail", awkward());
+    // It adds a line end to what it reads.
+    let text = awkward();
+    let data = relay
+        .folder
+        .file("mail", text.strip_suffix("\r\n").unwrap());
     must(
         command("swaks")
             .args(["--server", &relay.box_.address.to_string(), "--pipeline"])
@@ -320,6 +324,7 @@ fn sendmail_serves_cron_mdadm_php_and_git() {
                 &smtp,
                 "--to=ops@office.example",
                 "--confirm=never",
+                "--suppress-cc=all",
                 "--quiet",
                 "-1",
             ]);
@@ -560,10 +565,7 @@ fn a_postfix_with_starttls_and_auth_takes_our_mail() {
         std::thread::yield_now();
     }
     for text in postfix.delivered() {
-        assert!(
-            text.contains("(using TLSv1.3") && text.contains("ESMTPSA"),
-            "{text}"
-        );
+        assert!(text.contains("with ESMTPSA id"), "{text}");
         let body = text.split_once("\n\n").unwrap().1;
         let whole = [awkward(), large()].iter().any(|m| {
             body == String::from_utf8(as_sunk(m.split_once("\r\n\r\n").unwrap().1.as_bytes()))

@@ -280,25 +280,16 @@ impl Build {
             );
         }
         let daemon = || {
-            let postmaster = Address::parse_with("mailer-daemon", Some(hostname));
+            let postmaster = Address::parse_with("MAILER-DAEMON", Some(hostname));
             postmaster.ok()
         };
         let delivery = Delivery {
             waits: Waits::new(retry, block.get("jitter")?),
             expire: block.get("expire")?,
-            delay_notice: block.or_off("delay_notice")?,
             report_copy_to: block.get("report_copy_to"),
             report_from: block.get("report_from").or_else(daemon)?,
             report_full: block.get("report_full")?,
         };
-        if delivery
-            .delay_notice
-            .is_some_and(|wait| wait >= delivery.expire)
-            && !block.spoiled
-        {
-            let complaint = Complaint::Below("delivery.expire", "delivery.delay_notice");
-            self.blame(block.place_of("delay_notice"), complaint);
-        }
         Some(delivery)
     }
 

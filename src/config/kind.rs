@@ -198,7 +198,14 @@ impl Kind {
                 "off" => Ok(Value::Off),
                 _ => kind.read(text),
             },
-            Self::List(_) if text.is_empty() => Ok(Value::List(Vec::new())),
+            // As in the file, too: `--set access.relay='["10.0.0.0/8"]'`.
+            Self::List(_)
+                if text.starts_with('[') && text.ends_with(']') && !text.contains("]:") =>
+            {
+                let inner = text.trim_start_matches('[').trim_end_matches(']');
+                self.read(&inner.replace(['"', '\''], ""))
+            }
+            Self::List(_) if text.trim().is_empty() => Ok(Value::List(Vec::new())),
             Self::List(kind) => {
                 let list: Result<Vec<_>, _> = text.split(',').map(|one| kind.read(one)).collect();
                 kind.list(list?)
@@ -519,6 +526,13 @@ mod tests {
                 Ok("[\"a.b\", \"c.d\"]"),
             ),
             (Kind::List(&Kind::Domain), "", Ok("[]")),
+            (Kind::List(&Kind::Domain), "[]", Ok("[]")),
+            (
+                Kind::List(&Kind::Domain),
+                "[ \"a.b\", 'c.d' ]",
+                Ok("[\"a.b\", \"c.d\"]"),
+            ),
+            (Kind::List(&Kind::Host), "[::1]:25", Ok("[\"[::1]:25\"]")),
             (Kind::List(&Kind::Domain), "a.b,A.B", Err(BadValue::Twice)),
             (
                 Kind::List(&Kind::Wait(1, 60)),

@@ -96,7 +96,7 @@ mod tests {
         fn text(kind: &Kind) -> &'static str {
             match kind {
                 Kind::Int(..) => "7",
-                Kind::Size(..) => "30MB",
+                Kind::Size(..) => "70MB",
                 Kind::Wait(..) => "17s",
                 Kind::Text | Kind::Path | Kind::SecretFile => "/x",
                 Kind::Variable => "X",

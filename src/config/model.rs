@@ -186,8 +186,6 @@ pub struct Delivery {
     pub waits: Waits,
     /// How long a message is tried, in running time.
     pub expire: Duration,
-    /// When the sender hears that a message waits; `None` is never.
-    pub delay_notice: Option<Duration>,
     /// Who gets a copy of each report.
     pub report_copy_to: Option<Address>,
     /// The From of reports.

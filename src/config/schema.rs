@@ -205,28 +205,28 @@ pub const ROWS: &[Row] = &[
     Row::set(
         "limits.message_bytes",
         Kind::Size(KB, 2 * GB),
-        "25MB",
+        "64MB",
         "The largest message taken. It is announced as SIZE.",
     )
     .iis("MaxMessageSize", "2048 KB"),
     Row::set(
         "limits.recipients",
         Kind::Int(1, 10_000),
-        "100",
+        "1000",
         "Recipients of one message. A client that has more sends the rest in another message.",
     )
     .iis("MaxRecipients", "100"),
     Row::set(
         "limits.connections",
         Kind::Int(1, 10_000),
-        "100",
+        "500",
         "Connections from clients at one time, over all listeners.",
     )
     .iis("MaxConnections", "no limit"),
     Row::set(
         "limits.connections_per_client",
         Kind::Int(1, 10_000),
-        "20",
+        "200",
         "Connections from one IP address at one time.",
     ),
     Row::set(
@@ -284,7 +284,7 @@ pub const ROWS: &[Row] = &[
     Row::set(
         "limits.queue_messages",
         Kind::Int(1, 10_000_000),
-        "100000",
+        "250000",
         "Messages in the queue.",
     ),
     Row::set(
@@ -386,7 +386,7 @@ pub const ROWS: &[Row] = &[
     Row::set(
         "route.connections",
         Kind::Int(1, 1000),
-        "2",
+        "4",
         "Connections to the hosts of this route at one time.",
     )
     .iis("MaxOutConnectionsPerDomain", "100"),
@@ -455,13 +455,6 @@ pub const ROWS: &[Row] = &[
         "How long a message is tried before it is returned. Only time in which this host ran counts.",
     )
     .iis("SmtpRemoteNDRExpireMinutes", "2 days"),
-    Row::set(
-        "delivery.delay_notice",
-        Kind::OrOff(&Kind::Wait(1, 365 * DAY)),
-        "off",
-        "How long a message waits before its sender is told so.",
-    )
-    .iis("SmtpRemoteDelayExpireMinutes", "12 hours"),
     Row::unset(
         "delivery.report_copy_to",
         Kind::Address,
@@ -473,7 +466,7 @@ pub const ROWS: &[Row] = &[
         "delivery.report_from",
         Kind::Address,
         "postmaster@example.com",
-        "The From of reports; their envelope sender is always empty. Without it: mailer-daemon at hostname.",
+        "The From of reports; their envelope sender is always empty. Without it: MAILER-DAEMON at hostname.",
     ),
     Row::set(
         "delivery.report_full",

@@ -12,9 +12,9 @@ use crate::base::MsgId;
 use crate::base::limits;
 use crate::disk::body::Part;
 use crate::disk::body::lock;
-use crate::disk::journal::Body;
 use crate::disk::medium::Disk;
 use crate::disk::medium::Medium;
+use crate::disk::order::Body;
 use crate::disk::worker::Worker;
 
 /// What all drafts of a journal share.

@@ -20,13 +20,13 @@ use crate::disk::fault::LoadError;
 use crate::disk::fault::OpenError;
 use crate::disk::fault::Refused;
 use crate::disk::journal::Core;
-use crate::disk::journal::Joined;
-use crate::disk::journal::Options;
-use crate::disk::journal::Order;
-use crate::disk::journal::Submission;
 use crate::disk::lock::HomeLock;
 use crate::disk::medium::Disk;
 use crate::disk::oneshot;
+use crate::disk::order::Joined;
+use crate::disk::order::Options;
+use crate::disk::order::Order;
+use crate::disk::order::Submission;
 use crate::disk::recover;
 use crate::disk::recover::Live;
 use crate::disk::recover::Recovery;
@@ -250,8 +250,16 @@ impl Journal {
     pub async fn load(&self, id: MsgId) -> Result<StoredMessage, LoadError> {
         self.settle(id).await;
         let (index, disk) = (Arc::clone(&self.0.shared.index), self.0.intake.disk.clone());
-        let load = move || body::load(&mut Fetch::new(disk), &index, id, true);
-        let (stored, bytes): (Stored, BodyBytes) = self.0.intake.worker.run(load).await?;
+        // What came a moment ago is in memory, and two switches of threads would cost more than reading it.
+        let quick = body::load(&mut Fetch::new(disk.hasty()), &index, id, true);
+        let (stored, bytes): (Stored, BodyBytes) = match quick {
+            Ok(found) => found,
+            Err(LoadError::Gone) => return Err(LoadError::Gone),
+            Err(_) => {
+                let load = move || body::load(&mut Fetch::new(disk), &index, id, true);
+                self.0.intake.worker.run(load).await?
+            }
+        };
         Ok(StoredMessage::new(
             id,
             stored,
@@ -331,7 +339,8 @@ impl Journal {
             }
             queue.orders.push(order);
             queue.answers.push(sender);
-            std::mem::replace(&mut queue.asleep, false)
+            let complete = queue.company > 0 && queue.answers.len() >= queue.company;
+            std::mem::replace(&mut queue.asleep, false) || complete
         };
         if asleep {
             self.0.shared.wake.notify_one();
@@ -363,7 +372,7 @@ mod tests {
     use super::{Journal, Opened, Paths};
     use crate::base::{MsgId, Wall};
     use crate::disk::fault::{LoadError, OpenError, Refused};
-    use crate::disk::journal::{Joined, Options};
+    use crate::disk::order::{Joined, Options};
     use crate::disk::peek::Peek;
     use crate::disk::worker::Worker;
     use crate::mail::address::Address;

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs;
 use rustix::fs::FlockOperation;
@@ -13,6 +14,11 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::disk::fault::OpenError;
+
+/// A `mailroot queue list` holds the lock for the moment in which it looks whether a service runs; a service that
+/// starts then tries again.
+const TRIES: u8 = 3;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Held while it lives.
 #[derive(Debug)]
@@ -24,8 +30,13 @@ impl HomeLock {
         let failed = |error: Errno| OpenError::Io("open the lock of the home", error.into());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-        if !lock(&file)? {
-            return Err(OpenError::Locked(pid(file)));
+        let mut tries = TRIES;
+        while !lock(&file, FlockOperation::NonBlockingLockExclusive)? {
+            tries -= 1;
+            if tries == 0 {
+                return Err(OpenError::Locked(pid(file)));
+            }
+            std::thread::sleep(PAUSE);
         }
         let pid = rustix::process::getpid().as_raw_nonzero();
         let mut file = std::fs::File::from(file);
@@ -46,7 +57,7 @@ impl HomeLock {
                 return Err(OpenError::Io("open the lock of the home", error.into()));
             }
         };
-        if lock(&file)? {
+        if lock(&file, FlockOperation::NonBlockingLockShared)? {
             Ok(())
         } else {
             Err(OpenError::Locked(pid(file)))
@@ -54,8 +65,8 @@ impl HomeLock {
     }
 }
 
-fn lock(file: &OwnedFd) -> Result<bool, OpenError> {
-    match fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+fn lock(file: &OwnedFd, how: FlockOperation) -> Result<bool, OpenError> {
+    match fs::flock(file, how) {
         Ok(()) => Ok(true),
         Err(Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(OpenError::Io("lock the home", io::Error::from(error))),

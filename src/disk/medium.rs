@@ -16,6 +16,7 @@ use rustix::fs;
 use rustix::fs::AtFlags;
 use rustix::fs::Mode as Bits;
 use rustix::fs::OFlags;
+use rustix::io::ReadWriteFlags;
 
 /// A folder that the journal uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +67,11 @@ pub trait Medium: Clone {
 
 /// The folders of one home on a real file system.
 #[derive(Clone, Debug)]
-pub struct Disk(Arc<Folders>);
+pub struct Disk {
+    folders: Arc<Folders>,
+    /// Reads fail rather than wait for the device.
+    hasty: bool,
+}
 
 #[derive(Debug)]
 struct Folders {
@@ -87,17 +92,39 @@ impl Disk {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             fs::open(path, flags, Bits::empty()).map_err(io::Error::from)
         };
-        Ok(Self(Arc::new(Folders {
-            queue: folder(queue)?,
-            sorttemp: folder(sorttemp)?,
-        })))
+        Ok(Self {
+            folders: Arc::new(Folders {
+                queue: folder(queue)?,
+                sorttemp: folder(sorttemp)?,
+            }),
+            hasty: false,
+        })
+    }
+
+    /// The same folders, for the executor: a read of what is not in memory fails at once (RWF_NOWAIT), and so does
+    /// every read where the kernel or the file system does not know how. The caller then asks a thread that may wait.
+    #[must_use]
+    pub fn hasty(&self) -> Self {
+        Self {
+            folders: Arc::clone(&self.folders),
+            hasty: true,
+        }
+    }
+
+    fn read_some(&self, file: &OwnedFd, buf: &mut [u8], at: u64) -> rustix::io::Result<usize> {
+        if self.hasty {
+            let mut parts = [io::IoSliceMut::new(buf)];
+            rustix::io::preadv2(file, &mut parts, at, ReadWriteFlags::NOWAIT)
+        } else {
+            rustix::io::pread(file, buf, at)
+        }
     }
 
     /// The open folder, for callers that need more than [`Medium`] offers.
     pub fn folder(&self, folder: Folder) -> &OwnedFd {
         match folder {
-            Folder::Queue => &self.0.queue,
-            Folder::Sorttemp => &self.0.sorttemp,
+            Folder::Queue => &self.folders.queue,
+            Folder::Sorttemp => &self.folders.sorttemp,
         }
     }
 }
@@ -140,7 +167,7 @@ impl Medium for Disk {
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let at = offset.saturating_add(u64::try_from(done).unwrap_or(u64::MAX));
-            match rustix::io::pread(file, rest, at) {
+            match self.read_some(file, rest, at) {
                 Ok(0) => break,
                 Ok(count) => done = done.saturating_add(count),
                 Err(rustix::io::Errno::INTR) => {}
@@ -188,7 +215,7 @@ impl Medium for Disk {
     }
 
     fn free(&self) -> io::Result<u64> {
-        let at = fs::fstatvfs(&self.0.queue)?;
+        let at = fs::fstatvfs(&self.folders.queue)?;
         Ok(at.f_bavail.saturating_mul(at.f_frsize))
     }
 }

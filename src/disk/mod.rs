@@ -7,7 +7,7 @@
 //! ```no_run
 //! # use std::path::Path;
 //! # use mailroot::disk::handle::{Journal, Paths};
-//! # use mailroot::disk::journal::{Joined, Options};
+//! # use mailroot::disk::order::{Joined, Options};
 //! # use mailroot::disk::worker::Worker;
 //! # use mailroot::queue::{Accept, Progress};
 //! # fn demo(home: &Path, meta: Accept, report: Accept) -> Result<(), Box<dyn std::error::Error>> {
@@ -65,6 +65,7 @@
 //! turn every first write into a metadata write). A medium that cannot overwrite in place cheaply would change our
 //! mind.
 
+pub mod append;
 pub mod badmail;
 pub mod body;
 pub mod draft;
@@ -73,10 +74,12 @@ pub mod fault;
 pub mod folders;
 pub mod handle;
 pub mod journal;
+pub mod latch;
 pub mod letter;
 pub mod lock;
 pub mod medium;
 pub mod oneshot;
+pub mod order;
 pub mod peek;
 pub mod pickup;
 pub mod recover;

@@ -1,4 +1,4 @@
-//! Which files are segments, and how the journal goes on after a full disk or a failed call.
+//! Which files are segments: how the journal goes on to the next one, forgets dead ones, and copes with a full disk.
 //!
 //! Rules that keep old records dead and new ones alive:
 //! - the old segment is synced before the header of the next one is written;
@@ -11,30 +11,21 @@ use std::io;
 use crate::base::limits;
 use crate::disk::body::lock;
 use crate::disk::fault;
-use crate::disk::fault::Refused;
 use crate::disk::journal::Active;
 use crate::disk::journal::Core;
-use crate::disk::journal::Effect;
-use crate::disk::journal::Order;
 use crate::disk::journal::Trouble;
-use crate::disk::journal::record_span;
 use crate::disk::medium::Access;
 use crate::disk::medium::Folder;
 use crate::disk::medium::Medium;
 use crate::disk::recover::Free;
 use crate::disk::recover::Segment;
 use crate::disk::segment;
-use crate::queue::index::Parked;
-use crate::queue::progress::Progress;
-use crate::queue::record;
 use crate::queue::record::Header;
-use crate::queue::record::JOINED;
-use crate::queue::record::Kind;
 use crate::queue::record::SECTOR;
 use crate::queue::record::SECTOR_LEN;
 
-/// Zeros for new files.
-static BLANK: [u8; 64 * 1024] = [0; 64 * 1024];
+/// Step in which a new file is filled.
+const STEP: u32 = 64 * 1024;
 
 impl<M: Medium> Core<M> {
     /// Goes on to the next segment. `accept`: for mail coming in, which leaves the last free segment alone.
@@ -47,6 +38,7 @@ impl<M: Medium> Core<M> {
         }
         let slot = match self.take_slot(accept) {
             Err(Trouble::Full) if !accept && self.forget_in_place() => self.take_slot(false)?,
+            Err(Trouble::Full) if !accept && self.resume() => return Ok(()),
             taken => taken?,
         };
         self.forget_dead();
@@ -55,6 +47,66 @@ impl<M: Medium> Core<M> {
             self.broken = Some(error.to_string());
             Trouble::Broken
         })
+    }
+
+    /// After a start on a full disk, with no file to write a header into: goes on in the newest segment, once what a
+    /// torn tail left there is blank.
+    fn resume(&mut self) -> bool {
+        let Some(last) = self.used.back().copied() else {
+            return false;
+        };
+        if self.active.is_some() || last.suspect {
+            return false;
+        }
+        let blank = || -> io::Result<M::File> {
+            let name = segment::name(last.slot);
+            let file = self.medium.open(Folder::Queue, &name, Access::Write)?;
+            let most = last.size.saturating_sub(u32::try_from(SECTOR).unwrap_or(0));
+            self.blank(&file, last.end, most)?;
+            self.medium.sync(&file)?;
+            Ok(file)
+        };
+        match blank() {
+            Ok(file) => {
+                self.active = Some(Active {
+                    file,
+                    slot: last.slot,
+                    size: last.size,
+                    salt: lock(&self.index).slot(last.slot).salt,
+                    base: last.end,
+                });
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Free files that mail coming in leaves alone: they are for noting what becomes of the mail that is there.
+    fn reserve(&self) -> usize {
+        let messages = u64::try_from(lock(&self.index).messages()).unwrap_or(u64::MAX);
+        let bytes = messages.saturating_mul(limits::RESERVE_EACH);
+        let segments = bytes / u64::from(self.options.segment);
+        usize::try_from(segments)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1)
+    }
+
+    /// Whether mail may come in: only while the reserve is there. Makes it when it can be made.
+    pub(super) fn has_reserve(&mut self) -> bool {
+        if self.active.is_none() {
+            return true;
+        }
+        let reserve = self.reserve();
+        while self.free.len().saturating_add(self.limbo.len()) < reserve {
+            if !self.has_room() {
+                return false;
+            }
+            match self.make_slot() {
+                Ok(free) => self.free.push(free),
+                Err(_) => return false,
+            }
+        }
+        true
     }
 
     /// With no file left to write the next header into, forgets dead segments in the header of the last one. One
@@ -101,14 +153,14 @@ impl<M: Medium> Core<M> {
     }
 
     /// The header that was to forget them is not there: they count again.
-    fn remember(&mut self) {
+    pub(super) fn remember(&mut self) {
         while let Some(segment) = self.limbo.pop() {
             self.used.push_front(segment);
         }
     }
 
     /// Puts the header of a new segment into the buffer.
-    fn begin_segment(&mut self, free: Free) -> io::Result<()> {
+    pub(super) fn begin_segment(&mut self, free: Free) -> io::Result<()> {
         let name = segment::name(free.slot);
         let file = match self.medium.open(Folder::Queue, &name, Access::Write) {
             Ok(file) => file,
@@ -117,7 +169,8 @@ impl<M: Medium> Core<M> {
                 return Err(error);
             }
         };
-        let (number, salt) = (self.next_number, self.next_salt());
+        let number = self.next_number;
+        let salt = self.salt(number);
         self.next_number = number.saturating_add(1);
         let header = Header {
             size: free.size,
@@ -150,10 +203,13 @@ impl<M: Medium> Core<M> {
         Ok(())
     }
 
-    /// splitmix64: every use of a slot has another salt, and none can be told from those before.
-    fn next_salt(&mut self) -> u32 {
-        self.salts = self.salts.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.salts;
+    /// splitmix64 of a secret and the number: every use of a slot has another salt, and nobody who writes mail can
+    /// tell it.
+    fn salt(&self, number: u64) -> u32 {
+        let mut mixed = self
+            .options
+            .seed
+            .wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0)
@@ -162,8 +218,7 @@ impl<M: Medium> Core<M> {
     /// A free file, the one that was free longest first; makes one when there is none.
     fn take_slot(&mut self, accept: bool) -> Result<Free, Trouble> {
         self.drop_odd_sizes();
-        // The last one is for noting what left; an empty journal has nothing to note yet.
-        let keep = usize::from(accept && !self.used.is_empty());
+        let keep = if accept { self.reserve() } else { 0 };
         while self.free.len() <= keep {
             let size = u64::from(self.options.segment);
             let room = if accept {
@@ -201,7 +256,7 @@ impl<M: Medium> Core<M> {
     }
 
     /// Free files from a time when segments had another size.
-    fn drop_odd_sizes(&mut self) {
+    pub(super) fn drop_odd_sizes(&mut self) {
         let size = self.options.segment;
         let (fit, odd): (Vec<Free>, Vec<Free>) =
             self.free.drain(..).partition(|free| free.size == size);
@@ -240,16 +295,23 @@ impl<M: Medium> Core<M> {
         let file = self
             .medium
             .open(Folder::Queue, &segment::name(slot), Access::Create)?;
-        let mut at = 0;
-        while at < size {
-            let step = size.saturating_sub(at).min(64 * 1024);
-            let zeros = BLANK.get(..usize::try_from(step).unwrap_or(0));
-            self.medium
-                .write_at(&file, u64::from(at), zeros.unwrap_or_default())?;
-            at = at.saturating_add(step);
-        }
+        self.blank(&file, 0, size)?;
         self.medium.sync(&file)?;
         self.medium.sync_folder(Folder::Queue)
+    }
+
+    fn blank(&self, file: &M::File, from: u32, to: u32) -> io::Result<()> {
+        // Not a static: zeros of that kind lie in the program file.
+        let blank = vec![0; usize::try_from(STEP).unwrap_or(0)];
+        let mut at = from;
+        while at < to {
+            let step = to.saturating_sub(at).min(STEP);
+            let zeros = blank.get(..usize::try_from(step).unwrap_or(0));
+            self.medium
+                .write_at(file, u64::from(at), zeros.unwrap_or_default())?;
+            at = at.saturating_add(step);
+        }
+        Ok(())
     }
 
     /// Takes segments without life off the old end; the next header forgets them. Everything written so far must be
@@ -282,172 +344,6 @@ impl<M: Medium> Core<M> {
         }
     }
 
-    pub(super) fn flush_or_fail(&mut self, sync: bool) {
-        if let Err(error) = self.flush(sync) {
-            self.fail(&error);
-        }
-    }
-
-    /// A write or sync failed: nothing unsynced in the active segment may be believed, not even if a later call
-    /// succeeds. Accepts are refused, the rest is parked, the segment ends at its last sync.
-    fn fail(&mut self, error: &io::Error) {
-        self.broken = Some(error.to_string());
-        let Some(active) = self.active.take() else {
-            return;
-        };
-        for effect in std::mem::take(&mut self.at_sync) {
-            match effect {
-                Effect::Answer(at) => self.answer(at, Err(Refused::Broken(error.to_string()))),
-                // The record may be on the disk after all, until the next header cuts it off; so its body stays
-                // until then.
-                Effect::Accepted(id, _, file) if file > 0 => self.unlink.push(id),
-                _ => {}
-            }
-        }
-        self.at_write.clear();
-        self.coming = (0, 0);
-        self.copying = None;
-        self.copied = false;
-        self.written = 0;
-        self.doubt = true;
-        let buffer = std::mem::take(&mut self.buffer);
-        let start = if active.base == 0 { SECTOR } else { 0 };
-        self.park(buffer.get(start..).unwrap_or_default(), active.salt);
-        if active.base == 0 {
-            self.used.pop_back();
-            self.bin.push(active.slot);
-            self.remember();
-        } else if let Some(segment) = self.used.back_mut() {
-            segment.suspect = true;
-            segment.end = active.base;
-        }
-    }
-
-    /// Keeps in memory what a failed segment said about messages that are in the index.
-    fn park(&mut self, records: &[u8], salt: u32) {
-        let mut rest = records;
-        let mut joined = false;
-        while let Some(span) = record_span(rest) {
-            let found = record::read(rest, salt).map(|(record, _)| record);
-            rest = rest.get(span..).unwrap_or_default();
-            let Some(record) = found else {
-                continue;
-            };
-            // What is joined to a refused accept is refused with it.
-            let skip = std::mem::replace(&mut joined, record.flags & JOINED != 0);
-            let known = || lock(&self.index).get(record.id).is_some();
-            match record.kind {
-                _ if skip => {}
-                // Its effect may have been applied already, so whether the index knows it says nothing.
-                Kind::Done => self.park_done(record.id),
-                Kind::Progress if known() => {
-                    let mut index = lock(&self.index);
-                    let parked = index.parked.entry(record.id).or_default();
-                    parked.progress = Some(record.payload.into());
-                }
-                Kind::Hold if known() => {
-                    let mut index = lock(&self.index);
-                    let parked = index.parked.entry(record.id).or_default();
-                    parked.hold = Some(Some(record.payload.into()));
-                }
-                Kind::Release if known() => {
-                    let mut index = lock(&self.index);
-                    index.parked.entry(record.id).or_default().hold = Some(None);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    /// Opens a fresh segment when the journal is broken, and writes what was parked.
-    pub(super) fn recommence(&mut self) {
-        if self.broken.is_some()
-            && let Err(error) = self.prove()
-        {
-            self.broken = Some(error.to_string());
-            return;
-        }
-        if !lock(&self.index).parked.is_empty() {
-            self.unpark();
-        }
-    }
-
-    /// Believes the disk again once a fresh segment was written, synced and read back.
-    fn prove(&mut self) -> io::Result<()> {
-        while let Some(slot) = self.bin.last() {
-            match self.medium.unlink(Folder::Queue, &segment::name(*slot)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => self.bin.pop(),
-            };
-            // Its refused records must not come back with its name.
-            self.medium.sync_folder(Folder::Queue)?;
-        }
-        if self.active.is_some() {
-            // Only the making of a next segment failed; nothing that was written is in doubt.
-            self.broken = None;
-            return Ok(());
-        }
-        self.drop_odd_sizes();
-        let free = if self.free.is_empty() {
-            self.make_slot()?
-        } else {
-            self.free.remove(0)
-        };
-        self.begin_segment(free)?;
-        let header = self.buffer.clone();
-        if let Err(error) = self.flush(true) {
-            self.fail(&error);
-            return Err(error);
-        }
-        let mut back = [0; SECTOR];
-        let same = match &self.active {
-            Some(active) => {
-                self.medium.read_at(&active.file, 0, &mut back)? == SECTOR && back[..] == header[..]
-            }
-            None => false,
-        };
-        if !same {
-            return Err(io::Error::other("what was written does not read back"));
-        }
-        self.broken = None;
-        Ok(())
-    }
-
-    /// Writes what was parked; what cannot be written is parked again.
-    fn unpark(&mut self) {
-        let parked = std::mem::take(&mut lock(&self.index).parked);
-        for (
-            id,
-            Parked {
-                progress,
-                hold,
-                done,
-            },
-        ) in parked
-        {
-            if done {
-                let start = record::open(&mut self.buffer, Kind::Done, 0, id);
-                match self.append(start) {
-                    Ok(_) => self.at_write.push(Effect::Finished(id)),
-                    Err(_) => self.park_done(id),
-                }
-                continue;
-            }
-            // Made by us a moment ago, so it can be read; were it not, an attempt would be repeated.
-            if let Some(Ok(progress)) = progress.map(|payload| Progress::read(&payload)) {
-                self.note(Order::Progress(id, progress));
-            }
-            match hold {
-                Some(Some(text)) => {
-                    let text = String::from_utf8_lossy(&text).into_owned();
-                    self.note(Order::Hold(id, text));
-                }
-                Some(None) => self.note(Order::Release(id)),
-                None => {}
-            }
-        }
-    }
-
     /// Keeps a few segments ready, and no more than a few. Says whether there is more to do.
     pub(super) fn keep_spares(&mut self) -> bool {
         if self.broken.is_some() {
@@ -459,14 +355,15 @@ impl<M: Medium> Core<M> {
         let used = u64::from(active.base).saturating_mul(2);
         let half = used > u64::from(active.size);
         let ready = self.free.len().saturating_add(self.limbo.len());
-        if half && ready < limits::SPARE_SEGMENTS && self.has_room() {
+        let wanted = self.reserve().max(limits::SPARE_SEGMENTS);
+        if half && ready < wanted && self.has_room() {
             // A failure here is found again, and reported, by the one who needs the segment.
             if let Ok(free) = self.make_slot() {
                 self.free.push(free);
             }
             return false;
         }
-        if self.free.len() > limits::SPARE_SEGMENTS.saturating_mul(2)
+        if self.free.len() > wanted.saturating_add(limits::SPARE_SEGMENTS)
             && let Some(free) = self.free.pop()
         {
             self.remove_slot(free.slot);

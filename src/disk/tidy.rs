@@ -10,9 +10,9 @@ use crate::disk::fault::LoadError;
 use crate::disk::journal::Copying;
 use crate::disk::journal::Core;
 use crate::disk::journal::Effect;
-use crate::disk::journal::Order;
 use crate::disk::journal::Trouble;
 use crate::disk::medium::Medium;
+use crate::disk::order::Order;
 use crate::disk::segment::Fetch;
 use crate::queue::compact;
 use crate::queue::compact::Space;
@@ -76,9 +76,11 @@ impl<M: Medium> Core<M> {
             let (entry, at) = self.next_in(copying);
             copying.after = at;
             let Some(entry) = entry else {
-                // All of it is copied, or the look went as far as one lock should last.
-                if at.is_some() {
-                    self.copying = Some(copying);
+                // The look went as far as one lock should last, or all is copied and waits for its sync: looked at
+                // again before that, it would be copied again.
+                match at {
+                    Some(_) => self.copying = Some(copying),
+                    None => self.copied = true,
                 }
                 break;
             };
@@ -115,60 +117,69 @@ impl<M: Medium> Core<M> {
     }
 
     /// Copies a message: all of its records when its accept is in the segment, so that replay meets the accept
-    /// first; else those that are.
+    /// first; else those that are. They move together or not at all: an accept that went ahead alone would leave
+    /// its progress behind itself, where replay does not look for it.
     fn copy(&mut self, fetch: &mut Fetch<M>, slot: u32, entry: &Entry) -> Result<(), Trouble> {
         let id = entry.id;
         let hold = lock(&self.index).held(id).unwrap_or_default();
         let whole = entry.accept.slot == slot;
         let wanted = |place: Place| place.is_some() && (whole || place.slot == slot);
+        let mut moves = Vec::new();
         if whole {
             let kinds = [Kind::Accept, Kind::AcceptFile];
-            if !self.copy_record(fetch, id, entry.accept, &kinds)? {
+            let Some(moved) = self.copy_record(fetch, id, entry.accept, &kinds)? else {
                 let mut index = lock(&self.index);
                 index.finished(id);
                 drop(index);
                 self.lost.push(id);
                 return Ok(());
+            };
+            moves.push(moved);
+        }
+        if wanted(hold) {
+            match self.copy_record(fetch, id, hold, &[Kind::Hold])? {
+                Some(moved) => moves.push(moved),
+                None => {
+                    let text = "it was held for a reason that the disk has lost".to_owned();
+                    self.note(Order::Hold(id, text));
+                }
             }
         }
-        if wanted(hold) && !self.copy_record(fetch, id, hold, &[Kind::Hold])? {
-            let text = "it was held for a reason that the disk has lost".to_owned();
-            self.note(Order::Hold(id, text));
-        }
-        if wanted(entry.progress)
-            && !self.copy_record(fetch, id, entry.progress, &[Kind::Progress])?
-        {
-            // Its attempts are forgotten and repeated.
-            lock(&self.index).progressed(id, Place::default());
+        if wanted(entry.progress) {
+            match self.copy_record(fetch, id, entry.progress, &[Kind::Progress])? {
+                Some(moved) => moves.push(moved),
+                // Its attempts are forgotten and repeated.
+                None => lock(&self.index).progressed(id, Place::default()),
+            }
         }
         if whole && entry.begins > 0 {
             let start = record::open(&mut self.buffer, Kind::Begin, 0, id);
             self.buffer.push(entry.begins);
             self.append(start)?;
         }
+        self.at_sync.append(&mut moves);
         Ok(())
     }
 
-    /// Copies one record. `false`: it cannot be read any more.
+    /// Copies one record and says how it moved. `None`: it cannot be read any more.
     fn copy_record(
         &mut self,
         fetch: &mut Fetch<M>,
         id: MsgId,
         from: Place,
         kinds: &[Kind],
-    ) -> Result<bool, Trouble> {
+    ) -> Result<Option<Effect>, Trouble> {
         let salt = lock(&self.index).slot(from.slot).salt;
         let mut bytes = match fetch.record(from, salt, id, kinds) {
             Ok(bytes) => bytes,
             Err(LoadError::Io(_)) => return Err(Trouble::Broken),
-            Err(LoadError::Gone | LoadError::Damaged(_)) => return Ok(false),
+            Err(LoadError::Gone | LoadError::Damaged(_)) => return Ok(None),
         };
         record::detach(&mut bytes);
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&bytes);
         let at = self.seat(start, false)?;
         let to = self.place(at, bytes.len());
-        self.at_sync.push(Effect::Moved(id, from, to));
-        Ok(true)
+        Ok(Some(Effect::Moved(id, from, to)))
     }
 }

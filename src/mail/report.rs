@@ -69,6 +69,8 @@ pub struct Report<'a> {
     pub at: Option<Wall>,
     /// Our name.
     pub hostname: &'a Domain,
+    /// Who it says it is from; the envelope sender is always empty.
+    pub from: &'a Address,
     /// The sender of the original, who gets the report.
     pub to: &'a Address,
     /// ENVID of the original, still as xtext.
@@ -155,8 +157,8 @@ impl Report<'_> {
         let id = trace::message_id(self.id, self.random, hostname);
         write!(
             text,
-            "From: Mail Delivery System <MAILER-DAEMON@{hostname}>\r\nTo: {}\r\n",
-            self.to
+            "From: Mail Delivery System <{}>\r\nTo: {}\r\n",
+            self.from, self.to
         )?;
         let what = match worst {
             Action::Failed => "Undelivered mail",
@@ -575,6 +577,7 @@ mod tests {
 
     struct Case {
         hostname: Domain,
+        from: Address,
         to: Address,
         recipient: Recipient,
         reason: Reason,
@@ -586,6 +589,7 @@ mod tests {
             recipient.orcpt = Some("rfc822;b+2Bob@y.example".into());
             Self {
                 hostname: Domain::parse("nas.lan").unwrap(),
+                from: Address::parse("MAILER-DAEMON@nas.lan").unwrap(),
                 to: Address::parse("me@nas.lan").unwrap(),
                 recipient,
                 reason: Reason {
@@ -614,6 +618,7 @@ mod tests {
                 random: 5,
                 at: Some(Wall::from_secs(1_795_305_600)),
                 hostname: &self.hostname,
+                from: &self.from,
                 to: &self.to,
                 envid: Some("job+2B7"),
                 received_from: Some("cam.lan"),

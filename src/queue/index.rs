@@ -165,14 +165,13 @@ impl Index {
             .checked_sub(1)
     }
 
-    /// A message was accepted; or, when it is known, its record was copied.
+    /// A message was accepted. One that is known was copied, and the original still counts: what stands between
+    /// the two would come before its accept if the copy took over without it.
     pub fn accepted(&mut self, id: MsgId, place: Place, file: u64) {
-        self.enliven(place);
-        if let Some(entry) = self.get_mut(id) {
-            let old = std::mem::replace(&mut entry.accept, place);
-            self.forget(old);
+        if self.get(id).is_some() {
             return;
         }
+        self.enliven(place);
         self.messages = self.messages.saturating_add(1);
         self.bytes = self.bytes.saturating_add(file);
         let entry = Entry {
@@ -360,7 +359,8 @@ mod tests {
                 }
                 2 => {
                     index.accepted(any, place(1, round), 0);
-                    plain.entry(any.number()).or_default().0 = place(1, round);
+                    let new = (place(1, round), Place::default());
+                    plain.entry(any.number()).or_insert(new);
                 }
                 3 => {
                     index.progressed(any, place(1, round));

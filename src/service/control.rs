@@ -8,19 +8,19 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use async_net::unix::UnixListener;
+use async_net::unix::UnixStream;
 use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
-use smol::net::unix::UnixListener;
-use smol::net::unix::UnixStream;
 
 use crate::base::MsgId;
 use crate::net::within::within;
 use crate::policy::health::Health;
-use crate::service::Service;
-use crate::service::StartError;
 use crate::service::event::Event;
 use crate::service::event::Json;
 use crate::service::log::emit;
+use crate::service::shared::Service;
+use crate::service::shared::StartError;
 use crate::service::show::HEADING;
 use crate::service::show::Shown;
 use crate::service::show::span;
@@ -298,5 +298,6 @@ async fn release(service: &Rc<Service>, id: &str) -> Result<String, String> {
     }
     service.journal.release(id);
     service.schedule_loaded(id).await?;
+    service.retry_one(id);
     Ok(format!("{id} goes now\n"))
 }

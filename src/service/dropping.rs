@@ -7,11 +7,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::base::MsgId;
-use crate::config::Config;
 use crate::disk::drop::DropFolder;
 use crate::disk::drop::Fault;
-use crate::disk::drop::Quota;
-use crate::disk::folders::Folders;
 use crate::disk::stored::StoredBody;
 use crate::mail::Address;
 use crate::mail::Envelope;
@@ -19,26 +16,14 @@ use crate::mail::Outcome;
 use crate::mail::Reason;
 use crate::mail::Status;
 use crate::policy::route::Next;
-use crate::service::Service;
-use crate::service::deliver;
-
-/// The drop folder as configured.
-pub fn folder(config: &Config, folders: &Folders) -> std::io::Result<Arc<Mutex<DropFolder>>> {
-    let quota = match (config.local.drop_bytes, config.local.drop_files) {
-        (None, None) => None,
-        (bytes, files) => Some(Quota {
-            bytes: bytes.unwrap_or(u64::MAX),
-            files: files.map_or(u64::MAX, u64::from),
-        }),
-    };
-    let folder = DropFolder::new(&folders.drop, &folders.sorttemp, quota, 0o600)?;
-    Ok(Arc::new(Mutex::new(folder)))
-}
+use crate::service::attempt;
+use crate::service::conclude;
+use crate::service::shared::Service;
 
 /// Drops what is due, until nothing is.
 pub async fn session(service: &Rc<Service>) {
-    deliver::way_well(service, Next::Drop);
-    while let Some(mut attempt) = deliver::take(service, Next::Drop).await {
+    attempt::way_well(service, Next::Drop);
+    while let Some(mut attempt) = attempt::take(service, Next::Drop).await {
         let folder = Arc::clone(&service.drop.borrow());
         let envelope = attempt.message.stored.accept.envelope.clone();
         let recipients = attempt.recipients.clone();
@@ -58,7 +43,7 @@ pub async fn session(service: &Rc<Service>) {
         };
         let all = attempt.recipients.iter();
         let outcomes = all.map(|&at| (at, outcome.clone())).collect();
-        deliver::conclude(service, Next::Drop, attempt, outcomes).await;
+        conclude::conclude(service, Next::Drop, attempt, outcomes).await;
     }
 }
 

@@ -15,6 +15,8 @@ use crate::queue::Stage;
 pub struct Follows {
     /// Recipients that were given up now and whose sender wants to hear.
     pub report: Vec<usize>,
+    /// Recipients that were given up now and nobody is to hear, or there is nobody: badmail.
+    pub unreported: Vec<usize>,
     /// Recipients that are to be tried again on this way.
     pub again: bool,
     /// The setup was at fault for at least one that is tried again, so they must not expire over it.
@@ -74,9 +76,12 @@ fn give_up(
 ) {
     progress.set(at, Stage::Failed, reason);
     let asked = envelope.recipients.get(at).map(|r| r.notify);
-    // RFC 3461 s4.1: NEVER and a list without FAILURE both mean silence.
-    if matches!(asked, Some(Notify::On { failure: true, .. })) {
+    // RFC 3461 s4.1: NEVER and a list without FAILURE both mean silence. It is kept all the same (promise G2).
+    let wanted = matches!(asked, Some(Notify::On { failure: true, .. }));
+    if wanted && envelope.sender.is_some() {
         follows.report.push(at);
+    } else {
+        follows.unreported.push(at);
     }
 }
 
@@ -112,6 +117,7 @@ mod tests {
             ..Recipient::new(Address::parse(text).unwrap())
         };
         Envelope {
+            sender: Some(Address::parse("s@x").unwrap()),
             recipients: vec![
                 to("a@x", Notify::default()),
                 to("b@x", Notify::Never),
@@ -147,6 +153,7 @@ mod tests {
         );
         let want = Follows {
             report: vec![0],
+            unreported: vec![1],
             again: true,
             held: false,
             over: false,

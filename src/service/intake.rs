@@ -27,9 +27,9 @@ use crate::policy::route::Next;
 use crate::queue::Accept;
 use crate::queue::Door;
 use crate::queue::Priority;
-use crate::service::Service;
 use crate::service::event::Event;
 use crate::service::log::emit;
+use crate::service::shared::Service;
 use crate::service::show;
 
 /// Why a message was not taken.

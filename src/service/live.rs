@@ -2,6 +2,8 @@
 //! route. A reload makes a new one; who holds the old one finishes with it.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -10,6 +12,9 @@ use crate::config::Tls as TlsMode;
 use crate::config::model::Login;
 use crate::config::model::PasswordPlace;
 use crate::config::model::Route;
+use crate::disk::drop::DropFolder;
+use crate::disk::drop::Quota;
+use crate::disk::folders::Folders;
 use crate::disk::secret;
 use crate::mail::Domain;
 use crate::net::tls;
@@ -116,6 +121,19 @@ fn smtp(config: &Config) -> server::settings::Settings {
         },
         ..Settings::new(config.hostname.clone())
     }
+}
+
+/// The drop folder as configured.
+pub fn drop_folder(config: &Config, folders: &Folders) -> std::io::Result<Arc<Mutex<DropFolder>>> {
+    let quota = match (config.local.drop_bytes, config.local.drop_files) {
+        (None, None) => None,
+        (bytes, files) => Some(Quota {
+            bytes: bytes.unwrap_or(u64::MAX),
+            files: files.map_or(u64::MAX, u64::from),
+        }),
+    };
+    let folder = DropFolder::new(&folders.drop, &folders.sorttemp, quota, 0o600)?;
+    Ok(Arc::new(Mutex::new(folder)))
 }
 
 /// Reads the password of an account. Blocks on a file: to be run by the file worker.

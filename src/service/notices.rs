@@ -6,7 +6,6 @@ use crate::base::MsgId;
 use crate::disk::badmail::Badmail;
 use crate::disk::badmail::Caps;
 use crate::disk::badmail::Verdict;
-use crate::disk::fault::LoadError;
 use crate::disk::journal::Joined;
 use crate::disk::stored::StoredBody;
 use crate::mail::Address;
@@ -24,12 +23,12 @@ use crate::net::random;
 use crate::queue::Accept;
 use crate::queue::Door;
 use crate::queue::Progress;
-use crate::service::Service;
-use crate::service::deliver::Attempt;
+use crate::service::attempt::Attempt;
 use crate::service::event::Event;
 use crate::service::fold::Follows;
 use crate::service::intake::Intake;
 use crate::service::log::emit;
+use crate::service::shared::Service;
 use crate::service::show;
 
 /// The badmail folder as configured.
@@ -45,9 +44,8 @@ pub fn badmail(service: &Service) -> Badmail {
     Badmail::new(&service.folders.badmail, caps)
 }
 
-/// Deals with the recipients that were given up: a report to the sender, or three files in badmail when there is no
-/// sender to tell. Writes the message's progress (or its end) in the same stroke as the report. False when neither
-/// could be made durable.
+/// Reports the recipients that were given up to the sender. Writes the message's progress (or its end) in the same
+/// stroke as the report. False when it could not be made durable.
 pub async fn report(
     service: &Rc<Service>,
     attempt: &mut Attempt,
@@ -56,7 +54,7 @@ pub async fn report(
 ) -> bool {
     let id = attempt.id;
     let Some(sender) = attempt.message.stored.accept.envelope.sender.clone() else {
-        return to_badmail(service, attempt, progress, follows).await;
+        return false;
     };
     let joined = if follows.over {
         Joined::Done(id)
@@ -129,6 +127,7 @@ async fn write(
         random: random::number().unwrap_or(0),
         at: now,
         hostname: &live.config.hostname,
+        from: &live.config.delivery.report_from,
         to: sender,
         envid: envelope.envid.as_deref(),
         received_from: Some(origin),
@@ -180,12 +179,13 @@ async fn write(
     Ok(taken.id)
 }
 
-/// Three files in badmail, then the message's progress.
-async fn to_badmail(
+/// Keeps a message in badmail for those recipients that were given up without anybody to tell. False when it could
+/// not be made durable.
+pub async fn to_badmail(
     service: &Rc<Service>,
-    attempt: &mut Attempt,
+    attempt: &Attempt,
     progress: &Progress,
-    follows: &Follows,
+    given_up: &[usize],
 ) -> bool {
     let id = attempt.id;
     let Accept {
@@ -194,9 +194,10 @@ async fn to_badmail(
         envelope,
         ..
     } = &attempt.message.stored.accept;
-    let given_up = follows.report.iter();
-    let given_up = given_up.filter_map(|&at| envelope.recipients.get(at));
-    let reason = follows.report.first().and_then(|&at| progress.reason(at));
+    let recipients = given_up.iter();
+    let recipients = recipients.filter_map(|&at| envelope.recipients.get(at));
+    let reason = given_up.first().and_then(|&at| progress.reason(at));
+    let sender = envelope.sender.as_ref();
     let verdict = Verdict {
         at: service.clock.raw(),
         reason: reason.map_or_else(
@@ -204,28 +205,27 @@ async fn to_badmail(
             |reason| reason.text.clone(),
         ),
         origin: format!("{} {origin}", show::door(*door)),
-        sender: Some(String::new()),
-        recipients: given_up.map(|to| to.address.to_string()).collect(),
+        sender: Some(sender.map_or_else(String::new, ToString::to_string)),
+        recipients: recipients.map(|to| to.address.to_string()).collect(),
         status: reason.map_or_else(String::new, |reason| reason.status.to_string()),
         remote: reason.map_or_else(String::new, ToString::to_string),
     };
     let why = verdict.reason.clone();
     let (badmail, mut body) = (badmail(service), attempt.message.body.clone());
     let job = move || keep(&badmail, id, &mut body, &verdict);
-    if let Err(error) = service.worker.run(job).await {
-        emit(&Event::Trouble {
-            what: "badmail",
-            why: &error.to_string(),
-        });
-        return false;
+    match service.worker.run(job).await {
+        Ok(()) => {
+            emit(&Event::Badmail { id, why: &why });
+            true
+        }
+        Err(error) => {
+            emit(&Event::Trouble {
+                what: "badmail",
+                why: &error.to_string(),
+            });
+            false
+        }
     }
-    emit(&Event::Badmail { id, why: &why });
-    if follows.over {
-        service.journal.done(id);
-    } else {
-        service.journal.progress(id, progress.clone());
-    }
-    true
 }
 
 /// Writes a queued message to badmail, and prunes what is over the caps. Blocks.
@@ -249,11 +249,4 @@ fn keep(
     // Too much of it is a nuisance, not a reason to keep the message in the queue.
     let _ = badmail.prune(verdict.at);
     Ok(())
-}
-
-/// A queued message cannot be read back: tells the operator, and holds it so that nothing touches what is left.
-pub fn damaged(service: &Service, id: MsgId, error: &LoadError) {
-    let why = error.to_string();
-    emit(&Event::Damaged { id, why: &why });
-    service.journal.hold(id, why);
 }

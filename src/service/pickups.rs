@@ -30,12 +30,12 @@ use crate::mail::header::Field;
 use crate::mail::header::Plan;
 use crate::mail::trace::Origin;
 use crate::queue::Door;
-use crate::service::Service;
 use crate::service::event::Event;
 use crate::service::intake::Intake;
 use crate::service::intake::NotTaken;
 use crate::service::log::emit;
 use crate::service::notices;
+use crate::service::shared::Service;
 
 /// Files taken in one stroke: one sync of the folder and, mostly, one of the journal for all of them.
 const BATCH: usize = 16;

@@ -23,12 +23,13 @@ use crate::net::dial::Dial;
 use crate::net::random;
 use crate::net::within::Patience;
 use crate::policy::route::Next;
-use crate::service::Service;
-use crate::service::deliver;
-use crate::service::deliver::Attempt;
+use crate::service::attempt;
+use crate::service::attempt::Attempt;
+use crate::service::conclude;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::shared::Service;
 use crate::smtp::client::Client;
 use crate::smtp::client::Order;
 use crate::smtp::client::settings;
@@ -66,13 +67,13 @@ impl Failed {
 pub async fn session(service: &Rc<Service>, at: usize) {
     let next = Next::Route(at);
     // A session without a message is a connection for nothing.
-    let Some(attempt) = deliver::take(service, next).await else {
+    let Some(attempt) = attempt::take(service, next).await else {
         return;
     };
     let live = service.live();
     let Some(out) = live.outs.get(at) else {
         // A reload has taken the route away; rerouting will put the message elsewhere.
-        deliver::give_back(service, next, attempt);
+        attempt::give_back(service, next, attempt);
         return;
     };
     match connect(service, out).await {
@@ -87,8 +88,8 @@ pub async fn session(service: &Rc<Service>, at: usize) {
             talk.run(stream, client, attempt).await;
         }
         Err(failed) => {
-            deliver::give_back(service, next, attempt);
-            deliver::way_failed(service, next, failed.held, &failed.reason).await;
+            attempt::give_back(service, next, attempt);
+            conclude::way_failed(service, next, failed.held, &failed.reason).await;
         }
     }
 }
@@ -169,7 +170,10 @@ fn dialog(
     address: SocketAddr,
     login: Option<settings::Login>,
 ) -> settings::Settings {
-    let peer = format!("{} [{}]", host.name, address.ip());
+    let peer = match host.name.ip() {
+        Some(_) => host.name.to_string(),
+        None => format!("{} [{}]", host.name, address.ip()),
+    };
     settings::Settings {
         starttls: match route.tls {
             Tls::Off => StartTls::Never,
@@ -253,7 +257,7 @@ impl Talk<'_> {
                     }
                 }
                 Order::Ready => {
-                    deliver::way_well(service, next);
+                    attempt::way_well(service, next);
                     let message = match waiting.take() {
                         Some(attempt) => Some(attempt),
                         None => self.following(stream.as_mut()).await,
@@ -288,21 +292,21 @@ impl Talk<'_> {
                     if let Some(attempt) = current.take() {
                         let places = attempt.recipients.clone();
                         let outcomes = places.into_iter().zip(outcomes).collect();
-                        deliver::conclude(service, next, attempt, outcomes).await;
+                        conclude::conclude(service, next, attempt, outcomes).await;
                     }
                 }
                 Order::Refused(outcome) => {
                     if let Some(attempt) = waiting.take() {
-                        deliver::give_back(service, next, attempt);
+                        attempt::give_back(service, next, attempt);
                     }
                     let held = matches!(outcome, Outcome::Hold(_));
-                    deliver::way_failed(service, next, held, outcome.reason()).await;
+                    conclude::way_failed(service, next, held, outcome.reason()).await;
                 }
                 Order::Close => break,
             }
         }
         for attempt in waiting.into_iter().chain(current) {
-            deliver::give_back(service, next, attempt);
+            attempt::give_back(service, next, attempt);
         }
         if let Some(mut stream) = stream {
             // The peer may be gone already.
@@ -319,7 +323,7 @@ impl Talk<'_> {
             if !std::ptr::eq(Rc::as_ptr(&service.live()), self.live) {
                 return None;
             }
-            if let Some(attempt) = deliver::take(service, next).await {
+            if let Some(attempt) = attempt::take(service, next).await {
                 return Some(attempt);
             }
             let bell = {

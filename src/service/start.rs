@@ -28,21 +28,22 @@ use crate::net::resolver;
 use crate::net::signals::Signal;
 use crate::net::signals::Signals;
 use crate::net::tls::Tls;
-use crate::service::Reread;
-use crate::service::Service;
-use crate::service::StartError;
 use crate::service::active::Active;
+use crate::service::attempt;
 use crate::service::clients::Clients;
 use crate::service::control;
 use crate::service::deliver;
-use crate::service::dropping;
 use crate::service::event::Event;
+use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
 use crate::service::notices;
 use crate::service::pickups;
 use crate::service::receive;
+use crate::service::shared::Reread;
+use crate::service::shared::Service;
+use crate::service::shared::StartError;
 use crate::service::signal::Ending;
 use crate::service::signal::Wake;
 use crate::service::ways::Ways;
@@ -105,7 +106,7 @@ fn open(
     })?;
     clock.raise(opened.recovery.clock);
     let service = Rc::new(Service {
-        drop: RefCell::new(dropping::folder(&config, &folders).map_err(io)?),
+        drop: RefCell::new(live::drop_folder(&config, &folders).map_err(io)?),
         live: RefCell::new(Live::new(config, &tls)),
         reread,
         journal: opened.journal,
@@ -145,7 +146,7 @@ fn resume(service: &Service, recovery: &Recovery) {
             Some(why) => emit(&Event::Held { id: live.id, why }),
             None => service.schedule_stored(live.id, stored),
         },
-        Err(error) => notices::damaged(service, live.id, error),
+        Err(error) => attempt::damaged(service, live.id, error),
     });
 }
 

@@ -13,8 +13,8 @@ use rustls::pki_types::UnixTime;
 use crate::base::Escaped;
 use crate::base::Wall;
 use crate::net::clock::TrustedClock;
-use crate::net::tls::Pin;
 use crate::net::tls::judge::WrongPin;
+use crate::net::tls::pin::Pin;
 
 /// Why there is no TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]

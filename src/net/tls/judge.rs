@@ -27,7 +27,7 @@ use rustls::server::ParsedCertificate;
 
 use crate::base::Wall;
 use crate::net::clock::TrustedClock;
-use crate::net::tls::Pin;
+use crate::net::tls::pin::Pin;
 
 /// What makes a certificate good.
 #[derive(Debug)]

@@ -1,0 +1,152 @@
+//! A message in a session's hands: taken off the schedule, loaded, and perhaps given back untried.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::MsgId;
+use crate::base::Tick;
+use crate::disk::fault::LoadError;
+use crate::disk::stored::StoredMessage;
+use crate::policy::route::Next;
+use crate::queue::Progress;
+use crate::queue::schedule::Waiting;
+use crate::service::event::Event;
+use crate::service::log::emit;
+use crate::service::shared::Service;
+use crate::service::shared::standing;
+
+/// How long a message waits whose record could not be read for a reason that may pass.
+const UNREADABLE_WAIT: Duration = Duration::from_secs(60);
+
+/// A message in a session's hands.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Which.
+    pub id: MsgId,
+    /// The message.
+    pub message: StoredMessage,
+    /// The recipients to try on this way, by place in the envelope; never empty.
+    pub recipients: Vec<usize>,
+    /// When it is given up.
+    pub expires: Tick,
+    /// Running time in the queue at the start of this attempt.
+    pub age: Duration,
+}
+
+/// The next message of a way that is due, loaded; `None` when nothing is due now.
+pub async fn take(service: &Rc<Service>, next: Next) -> Option<Attempt> {
+    loop {
+        let waiting = {
+            if service.ending.has_begun() {
+                return None;
+            }
+            let now = service.now();
+            let mut ways = service.ways.borrow_mut();
+            let waiting = ways.take(next, now)?;
+            ways.ring_lingering(next, now);
+            waiting
+        };
+        if let Some(attempt) = load(service, next, waiting).await {
+            return Some(attempt);
+        }
+    }
+}
+
+/// Loads a message that was taken off the schedule; `None` when there is nothing to do for it on this way (any more).
+pub async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option<Attempt> {
+    let id = waiting.id;
+    service.active.borrow_mut().enter(id);
+    let message = match service.journal.load(id).await {
+        Ok(message) => message,
+        Err(error) => {
+            service.active.borrow_mut().leave(id);
+            match &error {
+                LoadError::Gone => {}
+                LoadError::Damaged(_) => damaged(service, id, &error),
+                LoadError::Io(why) => {
+                    emit(&Event::Trouble { what: "queue", why });
+                    let due = service.now().after(UNREADABLE_WAIT);
+                    service
+                        .ways
+                        .borrow_mut()
+                        .add(next, Waiting { due, ..waiting });
+                }
+            }
+            return None;
+        }
+    };
+    let live = service.live();
+    let stored = &message.stored;
+    let envelope = &stored.accept.envelope;
+    let (recipients, over, known_age) = {
+        let mut active = service.active.borrow_mut();
+        let loaded = stored
+            .progress
+            .clone()
+            .unwrap_or_else(|| Progress::new(envelope.recipients.len()));
+        let progress = active.progress(id, loaded);
+        let (age, waiting) = standing(envelope, Some(progress));
+        let over = waiting.is_empty();
+        let mine = waiting.into_iter().filter(|&at| {
+            let to = envelope.recipients.get(at);
+            to.is_some_and(|to| live.next(to.address.domain()) == next)
+        });
+        (mine.collect::<Vec<_>>(), over, age)
+    };
+    if over {
+        // Its last Done was lost in a crash after everything else was written.
+        service.journal.done(id);
+    }
+    if recipients.is_empty() {
+        service.active.borrow_mut().leave(id);
+        return None;
+    }
+    // Marked only now: reading it back is what every start does as well.
+    service.journal.begin(id);
+    // What is left of its life is counted in ticks, so that no calendar matters.
+    let left = waiting.expires.since(service.now());
+    let age = live.expire().saturating_sub(left).max(known_age);
+    Some(Attempt {
+        id,
+        message,
+        recipients,
+        expires: waiting.expires,
+        age,
+    })
+}
+
+/// Gives a message back untried: the session ended before its turn came.
+pub fn give_back(service: &Service, next: Next, attempt: Attempt) {
+    let id = attempt.id;
+    let waiting = Waiting {
+        due: service.now(),
+        id,
+        expires: attempt.expires,
+    };
+    let recipients = attempt.message.stored.accept.envelope.recipients.len();
+    let mut active = service.active.borrow_mut();
+    let progress = active.progress(id, Progress::new(recipients));
+    // Ends what was begun: that it was not tried is not the message's fault.
+    service.journal.progress(id, progress.clone());
+    active.leave(id);
+    service.ways.borrow_mut().add(next, waiting);
+}
+
+/// What a session tells of a way that got as far as a transaction.
+pub fn way_well(service: &Service, next: Next) {
+    let news = service.ways.borrow_mut().way(next).health.on_success();
+    if news {
+        emit(&Event::WayWell {
+            way: &service.live().name(next),
+        });
+        // One probe found out; the others may follow.
+        service.due.ring();
+    }
+}
+
+/// A queued message cannot be read back: tells the operator, and holds it so that nothing touches what is left.
+pub fn damaged(service: &Service, id: MsgId, error: &LoadError) {
+    let why = error.to_string();
+    emit(&Event::Damaged { id, why: &why });
+    service.journal.hold(id, why);
+}

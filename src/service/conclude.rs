@@ -1,0 +1,215 @@
+//! Writes down what an attempt came to, and does what follows from it.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::base::Tick;
+use crate::mail::Outcome;
+use crate::mail::Reason;
+use crate::net::random;
+use crate::policy::route::Next;
+use crate::queue::Progress;
+use crate::queue::Stage;
+use crate::queue::schedule::Waiting;
+use crate::service::attempt;
+use crate::service::attempt::Attempt;
+use crate::service::event::Event;
+use crate::service::fold::Follows;
+use crate::service::fold::Life;
+use crate::service::fold::fold;
+use crate::service::live::Live;
+use crate::service::log::emit;
+use crate::service::notices;
+use crate::service::shared::Service;
+
+/// Writes down what an attempt came to, and does what follows: report, retry, or the end.
+pub async fn conclude(
+    service: &Rc<Service>,
+    next: Next,
+    mut attempt: Attempt,
+    outcomes: Vec<(usize, Outcome)>,
+) {
+    let live = service.live();
+    let id = attempt.id;
+    let life = Life {
+        age: attempt.age,
+        expire: live.expire(),
+    };
+    let attempts = attempt
+        .message
+        .stored
+        .progress
+        .as_ref()
+        .map_or(0, |p| p.attempts);
+    let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
+    let wait = live.config.delivery.waits.after(attempts, chance);
+    tell(service, &live, next, &attempt, &outcomes, life, wait);
+
+    let envelope = &attempt.message.stored.accept.envelope;
+    let simple =
+        envelope.recipients.len() == 1 && matches!(outcomes.as_slice(), [(_, Outcome::Done(_))]);
+    let follows = {
+        let mut active = service.active.borrow_mut();
+        let progress = active.progress(id, Progress::new(envelope.recipients.len()));
+        progress.wait = wait;
+        fold(progress, envelope, outcomes, life)
+    };
+    let written = if simple {
+        // The commonest end needs no record of how it came about.
+        service.journal.done(id);
+        true
+    } else {
+        record(service, &mut attempt, &follows).await
+    };
+    if follows.over && written {
+        emit(&Event::Completed { id });
+    }
+    service.active.borrow_mut().leave(id);
+    if follows.again || !written {
+        let expires = if follows.held {
+            // A fault of the setup costs no message its time.
+            Tick::from_millis(u64::MAX)
+        } else {
+            service.now().after(life.expire.saturating_sub(life.age))
+        };
+        let waiting = Waiting {
+            due: service.now().after(wait),
+            id,
+            expires,
+        };
+        service.ways.borrow_mut().add(next, waiting);
+    }
+}
+
+/// Journals the progress, together with the report that some recipients need. False when what nobody delivers could
+/// be neither reported nor put into badmail: then those recipients wait again.
+async fn record(service: &Rc<Service>, attempt: &mut Attempt, follows: &Follows) -> bool {
+    let id = attempt.id;
+    let progress = service
+        .active
+        .borrow_mut()
+        .progress(id, Progress::default())
+        .clone();
+    let kept = follows.unreported.is_empty()
+        || notices::to_badmail(service, attempt, &progress, &follows.unreported).await;
+    let written = kept
+        && if !follows.report.is_empty() {
+            notices::report(service, attempt, &progress, follows).await
+        } else {
+            if follows.over {
+                service.journal.done(id);
+            } else {
+                service.journal.progress(id, progress.clone());
+            }
+            true
+        };
+    if written {
+        return true;
+    }
+    // The disk is full, say. The failure will be found and told again; nothing is dropped (promise G2).
+    let mut active = service.active.borrow_mut();
+    let progress = active.progress(id, progress);
+    for &at in follows.report.iter().chain(&follows.unreported) {
+        if let Some(reason) = progress.reason(at).cloned() {
+            progress.set(at, Stage::Waiting, reason);
+        }
+    }
+    service.journal.progress(id, progress.clone());
+    false
+}
+
+/// Logs and counts the outcomes.
+fn tell(
+    service: &Service,
+    live: &Live,
+    next: Next,
+    attempt: &Attempt,
+    outcomes: &[(usize, Outcome)],
+    life: Life,
+    wait: Duration,
+) {
+    let way = live.name(next);
+    let mut counts = service.counts.get();
+    for (at, outcome) in outcomes {
+        let Some(recipient) = attempt.message.stored.accept.envelope.recipients.get(*at) else {
+            continue;
+        };
+        let (id, to, way) = (attempt.id, &recipient.address.to_string(), &way);
+        let why = &outcome.reason().to_string();
+        match outcome {
+            Outcome::Done(_) => {
+                counts.delivered = counts.delivered.wrapping_add(1);
+                emit(&Event::Delivered {
+                    id,
+                    to,
+                    way,
+                    reply: why,
+                });
+            }
+            Outcome::Later(_) if life.age < life.expire => {
+                counts.deferred = counts.deferred.wrapping_add(1);
+                emit(&Event::Deferred {
+                    id,
+                    to,
+                    way,
+                    why,
+                    wait_secs: wait.as_secs(),
+                });
+            }
+            Outcome::Hold(_) => {
+                counts.deferred = counts.deferred.wrapping_add(1);
+                emit(&Event::Deferred {
+                    id,
+                    to,
+                    way,
+                    why,
+                    wait_secs: wait.as_secs(),
+                });
+            }
+            Outcome::Later(_) | Outcome::Never(_) => {
+                counts.failed = counts.failed.wrapping_add(1);
+                emit(&Event::Failed { id, to, way, why });
+            }
+        }
+    }
+    service.counts.set(counts);
+}
+
+/// What a session tells of a way that failed before any transaction: the way waits as a whole, and what has expired
+/// meanwhile is given up.
+pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Reason) {
+    let live = service.live();
+    let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
+    let text = why.to_string();
+    let (wait, expired) = service.ways.borrow_mut().on_failure(
+        next,
+        service.now(),
+        &live.config.delivery.waits,
+        chance,
+        held,
+        &text,
+    );
+    let (way, wait_secs) = (&live.name(next), wait.as_secs());
+    let why_text = &text;
+    if held {
+        emit(&Event::WayHeld {
+            way,
+            why: why_text,
+            wait_secs,
+        });
+    } else {
+        emit(&Event::WayDown {
+            way,
+            why: why_text,
+            wait_secs,
+        });
+    }
+    for waiting in expired {
+        let Some(attempt) = attempt::load(service, next, waiting).await else {
+            continue;
+        };
+        let all = attempt.recipients.iter();
+        let outcomes = all.map(|&at| (at, Outcome::Later(why.clone()))).collect();
+        conclude(service, next, attempt, outcomes).await;
+    }
+}

@@ -1,0 +1,269 @@
+//! What the tasks of one virtual server share, and what may be done to it as a whole: schedule, retry, reload.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use smol::LocalExecutor;
+
+use crate::base::MsgId;
+use crate::base::Tick;
+use crate::config::Config;
+use crate::disk::body::Stored;
+use crate::disk::drop::DropFolder;
+use crate::disk::folders::Folders;
+use crate::disk::handle::Journal;
+use crate::disk::worker::Worker;
+use crate::mail::Envelope;
+use crate::mail::Recipient;
+use crate::net::Resolver;
+use crate::net::TrustedClock;
+use crate::net::clock;
+use crate::net::tls::Tls;
+use crate::policy::route::Next;
+use crate::queue::Progress;
+use crate::queue::Stage;
+use crate::queue::schedule::Waiting;
+use crate::service::active::Active;
+use crate::service::clients::Clients;
+use crate::service::event::Event;
+use crate::service::live;
+use crate::service::live::Live;
+use crate::service::log;
+use crate::service::log::emit;
+use crate::service::signal::Ending;
+use crate::service::signal::Wake;
+use crate::service::ways::Ways;
+
+/// Why a service cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration, or what it names, cannot be used.
+    Config(String),
+    /// The system refused something.
+    Io(String),
+    /// Another service has the home or an address.
+    Busy(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(why) | Self::Io(why) | Self::Busy(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What has happened since the start; the numbers wrap.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Messages made durable.
+    pub accepted: u32,
+    /// Messages that were not.
+    pub refused: u32,
+    /// Recipients delivered to.
+    pub delivered: u32,
+    /// Recipients to be tried again.
+    pub deferred: u32,
+    /// Recipients given up.
+    pub failed: u32,
+}
+
+/// Reads the configuration again; the error is all complaints.
+pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
+
+/// What the tasks of one virtual server share.
+pub struct Service {
+    /// The configuration at work; ask [`Service::live`].
+    pub(super) live: RefCell<Rc<Live>>,
+    /// Reads it again.
+    pub(super) reread: Reread,
+    /// The queue.
+    pub journal: Journal,
+    /// The one thread for file work.
+    pub worker: Worker,
+    /// Where everything stands.
+    pub folders: Folders,
+    /// Names to addresses.
+    pub resolver: Resolver,
+    /// What all TLS shares.
+    pub tls: Rc<Tls>,
+    /// The wall clock, as far as it is believed.
+    pub clock: Arc<TrustedClock>,
+    /// What waits where.
+    pub ways: RefCell<Ways>,
+    /// What is being tried.
+    pub active: RefCell<Active>,
+    /// Who is connected.
+    pub clients: Rc<Clients>,
+    /// What has happened.
+    pub counts: Cell<Counts>,
+    /// The drop folder with what is known of its fill; the file worker holds it while it writes.
+    pub drop: RefCell<Arc<Mutex<DropFolder>>>,
+    /// Claimed pickup files that the queue would not take; while there are any no more are claimed.
+    pub parked: Cell<usize>,
+    /// Rung when something may be due.
+    pub due: Wake,
+    /// Rung when a session in or out has ended.
+    pub idle: Wake,
+    /// Begins when the service is to end.
+    pub ending: Ending,
+    /// Where tasks live.
+    pub tasks: Rc<LocalExecutor<'static>>,
+    /// When the service started.
+    pub started: Tick,
+}
+
+impl Service {
+    /// The configuration at work now. Hold it for one message or one connection, not longer.
+    pub fn live(&self) -> Rc<Live> {
+        Rc::clone(&self.live.borrow())
+    }
+
+    /// Now, for waits.
+    pub fn now(&self) -> Tick {
+        clock::tick()
+    }
+
+    /// The ways of these recipients, each once.
+    fn ways_of<'a>(live: &Live, recipients: impl Iterator<Item = &'a Recipient>) -> Vec<Next> {
+        let mut ways = Vec::new();
+        for recipient in recipients {
+            let next = live.next(recipient.address.domain());
+            // Nearly always there is one way; there are never more than routes.
+            if !ways.contains(&next) {
+                ways.push(next);
+            }
+        }
+        ways
+    }
+
+    /// The ways on which a message with this envelope goes out.
+    pub fn routed(&self, envelope: &Envelope) -> Vec<Next> {
+        Self::ways_of(&self.live(), envelope.recipients.iter())
+    }
+
+    /// Puts a message that was just accepted on its ways.
+    pub fn schedule(&self, id: MsgId, ways: &[Next]) {
+        self.schedule_on(id, ways, self.now(), Duration::ZERO);
+        self.due.ring();
+    }
+
+    /// Puts a message on these ways. `age` is the running time it has spent in the queue.
+    fn schedule_on(&self, id: MsgId, ways: &[Next], due: Tick, age: Duration) {
+        let left = self.live().expire().saturating_sub(age);
+        let waiting = Waiting {
+            due,
+            id,
+            expires: self.now().after(left),
+        };
+        let mut all = self.ways.borrow_mut();
+        for &way in ways {
+            all.add(way, waiting);
+        }
+    }
+
+    /// Puts a queued message on its ways again: after a release, or when the routes have changed.
+    pub async fn schedule_loaded(&self, id: MsgId) -> Result<(), String> {
+        let message = self
+            .journal
+            .load(id)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.schedule_stored(id, &message.stored);
+        Ok(())
+    }
+
+    /// The same, for one that is read already.
+    pub fn schedule_stored(&self, id: MsgId, stored: &Stored) {
+        let envelope = &stored.accept.envelope;
+        let (age, waiting) = standing(envelope, stored.progress.as_ref());
+        let recipients = waiting
+            .into_iter()
+            .filter_map(|at| envelope.recipients.get(at));
+        let ways = Self::ways_of(&self.live(), recipients);
+        self.schedule_on(id, &ways, self.now(), age);
+        self.due.ring();
+    }
+
+    /// Tries everything now.
+    pub fn retry_all(&self) {
+        self.resolver.forget();
+        self.ways.borrow_mut().hurry(self.now());
+        self.due.ring();
+    }
+
+    /// Tries one message now.
+    pub fn retry_one(&self, id: MsgId) {
+        self.ways.borrow_mut().hurry_one(id, self.now());
+        self.due.ring();
+    }
+
+    /// Reads the configuration again and puts it to work, or keeps the old one and says why. Listeners and folders
+    /// stay as they are; what needs a restart is said.
+    pub fn reload(self: &Rc<Self>) -> Result<(), String> {
+        let config = match (self.reread)() {
+            Ok(config) => config,
+            Err(why) => {
+                emit(&Event::ReloadRefused { why: &why });
+                return Err(why);
+            }
+        };
+        let old = self.live();
+        let fixed = [
+            ("home", config.home == old.config.home),
+            ("listen", config.listen == old.config.listen),
+            ("local.drop", config.local.drop == old.config.local.drop),
+            ("control.socket", config.control == old.config.control),
+        ];
+        if let Some((key, _)) = fixed.iter().find(|(_, same)| !same) {
+            let why = format!("{key} cannot change while the service runs; restart it");
+            emit(&Event::ReloadRefused { why: &why });
+            return Err(why);
+        }
+        let drop = live::drop_folder(&config, &self.folders).map_err(|error| error.to_string())?;
+        *self.drop.borrow_mut() = drop;
+        log::start(config.log.level, config.log.json);
+        self.tls.forget_roots();
+        self.resolver.forget();
+        self.live.replace(Live::new(config, &self.tls));
+        emit(&Event::Reloaded);
+        let service = Rc::clone(self);
+        self.tasks
+            .spawn(async move { service.reroute().await })
+            .detach();
+        Ok(())
+    }
+
+    /// Puts every queued message on the ways of the new routing table, due now.
+    async fn reroute(self: Rc<Self>) {
+        self.ways.borrow_mut().clear();
+        let mut after = None;
+        while let Some(id) = self.journal.after(after) {
+            after = Some(id);
+            if self.journal.is_held(id) || self.active.borrow().contains(id) {
+                // What is being tried is put back by whoever tries it.
+                continue;
+            }
+            // Gone meanwhile, or damaged: whoever tries it next finds out and says so.
+            let _ = self.schedule_loaded(id).await;
+        }
+    }
+}
+
+/// Running time so far, and who still waits.
+pub fn standing(envelope: &Envelope, progress: Option<&Progress>) -> (Duration, Vec<usize>) {
+    let all = 0..envelope.recipients.len();
+    match progress {
+        Some(progress) => (
+            progress.age,
+            all.filter(|&at| progress.stage(at) == Stage::Waiting)
+                .collect(),
+        ),
+        None => (Duration::ZERO, all.collect()),
+    }
+}
