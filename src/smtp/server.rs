@@ -110,6 +110,7 @@ pub struct Server {
     command_end: Option<Tick>,
     session_end: Option<Tick>,
     errors: usize,
+    failed_logins: usize,
     messages: usize,
     bytes: u64,
 }
@@ -138,6 +139,7 @@ impl Server {
             command_end: None,
             session_end: settings.timeouts.session.map(|wait| now.after(wait)),
             errors: 0,
+            failed_logins: 0,
             messages: 0,
             bytes: 0,
             settings,
@@ -361,6 +363,11 @@ impl Server {
         &self.session
     }
 
+    /// How many logins failed because the password, or the proof of it, was wrong.
+    pub fn failed_logins(&self) -> usize {
+        self.failed_logins
+    }
+
     /// Whether a transaction or a message is under way, so that a stop should wait for it.
     pub fn is_busy(&self) -> bool {
         !matches!(self.state, State::Idle | State::Over)
@@ -502,6 +509,8 @@ impl Server {
             }
             Step::Failed(fault) => {
                 self.state = State::Idle;
+                let wrong = usize::from(fault == Fault::AuthFailed);
+                self.failed_logins = self.failed_logins.saturating_add(wrong);
                 self.refuse(&fault, None);
             }
         }
