@@ -187,6 +187,28 @@ fn one_failing_call_costs_no_acknowledged_message() {
     println!("{states} states after a failed call");
 }
 
+/// What a failed sync should have made durable is not believed, not even when the page cache shows it: the originals
+/// of what was copied forward stay until copies were synced.
+#[test]
+fn a_failed_sync_makes_no_copy_true() {
+    let mut states = 0;
+    for seed in 1..=if long() { 30 } else { 3 } {
+        for at in run(seed, 90, Fault::None).unwrap().disk.syncs() {
+            let mut run = Run::new(SimDisk::new(seed), options(), seed).unwrap();
+            run.disk.set_fault(Fault::FailAt(at));
+            run.untidy_from = at;
+            for _ in 0..90 {
+                run.step();
+            }
+            let what = format!("seed {seed}, sync {at} failed, long ago");
+            let disk = run.disk.cut(Cut::Nothing, at);
+            run.model.check(&disk, &options(), &what);
+            states += 1;
+        }
+    }
+    println!("{states} states after a failed sync");
+}
+
 /// The same with the power going soon after the failure, while the journal mends itself.
 #[test]
 fn a_cut_after_a_failing_call_costs_no_acknowledged_message() {
@@ -348,6 +370,26 @@ fn a_missing_or_doubled_segment_costs_no_other() {
             disk.flip(Folder::Queue, name, bytes.len() - 512 + 8, 1);
             let newer = Core::open(disk, options()).map(drop).unwrap_err();
             assert!(newer.to_string().contains("later mailroot"), "{newer}");
+        }
+    }
+}
+
+/// The reserve: when mail is refused for want of room, there is still room to note what became of the rest, although
+/// nothing has ended yet and other programs take every block that is left.
+#[test]
+fn mail_is_refused_before_the_room_for_its_progress_is_gone() {
+    for seed in 1..4 {
+        for kib in [12, 16, 20, 29, 40, 64] {
+            let disk = SimDisk::new(seed);
+            disk.set_capacity(kib * 1024);
+            let mut run = Run::new(disk, options(), seed).unwrap();
+            run.fill(150 + 60 * usize::try_from(seed).unwrap());
+            run.disk.set_capacity(0);
+            let what = format!("seed {seed}, {kib} KiB");
+            run.note_all(&what);
+            run.check_alive();
+            run.model
+                .check(&run.disk.cut(Cut::Nothing, seed), &options(), &what);
         }
     }
 }

@@ -9,7 +9,8 @@
 //! S: text           a line of the server     S~ text   a line that begins so      S| text   raw bytes
 //! + 5m              time passes (s, m, h)
 //! eof               the peer closes the connection
-//! tls               our side wants the handshake now, and it succeeds; `tls: bad` it fails
+//! tls               our side wants the handshake now, and it succeeds; `tls: bound` with something for SCRAM-PLUS to
+//!                   bind to; `tls: bad` it fails
 //! closed            our side closes
 //! ```
 //!
@@ -37,6 +38,11 @@ use mailroot::smtp::fault::Fault;
 use mailroot::smtp::outcome::Role;
 use mailroot::smtp::sasl::Verifier;
 use mailroot::smtp::server::{self, Server};
+
+#[path = "dialogs/story.rs"]
+mod story;
+
+use story::{Story, unescape};
 
 #[test]
 fn servers_keep_to_the_transcripts() {
@@ -66,65 +72,6 @@ fn play_all(role: &str, play: impl Fn(&Story, usize)) {
         count += 1;
     }
     assert!(count > 5, "the transcripts are gone");
-}
-
-struct Story {
-    name: String,
-    /// Line number, keyword, the rest.
-    lines: Vec<(usize, String, String)>,
-}
-
-impl Story {
-    fn new(name: &str, text: &str) -> Self {
-        let lines = text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-            .map(|(number, line)| {
-                let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-                (number + 1, word.to_owned(), rest.to_owned())
-            });
-        Self {
-            name: name.to_owned(),
-            lines: lines.collect(),
-        }
-    }
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let (mut out, mut rest) = (Vec::new(), text.as_bytes());
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first != b'\\' {
-            out.push(first);
-            continue;
-        }
-        let (&kind, after) = rest.split_first().unwrap();
-        rest = after;
-        match kind {
-            b'r' => out.push(b'\r'),
-            b'n' => out.push(b'\n'),
-            b'0' => out.push(0),
-            b'x' => {
-                let hex = std::str::from_utf8(&rest[..2]).unwrap();
-                out.push(u8::from_str_radix(hex, 16).unwrap());
-                rest = &rest[2..];
-            }
-            b'*' => {
-                // \*NNNNN repeats the last byte that often.
-                let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-                let times: usize = std::str::from_utf8(&rest[..digits])
-                    .unwrap()
-                    .parse()
-                    .unwrap();
-                let last = *out.last().unwrap();
-                out.extend(std::iter::repeat_n(last, times - 1));
-                rest = &rest[digits..];
-            }
-            other => panic!("unknown escape {}", char::from(other)),
-        }
-    }
-    out
 }
 
 fn span(text: &str) -> Duration {
@@ -308,10 +255,13 @@ impl<'a> ServerSide<'a> {
         match word {
             "disk:" => self.disk = rest.to_owned(),
             "shutdown" => self.machine.on_shutdown(),
-            "tls" => {
+            "tls" | "tls:" => {
                 assert!(self.handshake, "{at}: no handshake wanted");
                 self.handshake = false;
                 self.machine.on_tls();
+                if rest == "bound" {
+                    self.machine.on_exporter(exporter());
+                }
             }
             "mail:" => {
                 let mail = &self
@@ -565,6 +515,12 @@ impl<'a> ClientSide<'a> {
                 self.handshake = false;
                 return self.machine.on_tls();
             }
+            "tls:" if rest == "bound" => {
+                assert!(self.handshake, "{at}: no handshake wanted");
+                self.handshake = false;
+                self.machine.on_tls();
+                return self.machine.on_exporter(exporter());
+            }
             "tls:" => {
                 self.handshake = false;
                 return self.machine.on_tls_failed("the certificate is bad", true);
@@ -631,6 +587,11 @@ impl<'a> ClientSide<'a> {
             self.wire.block = input.to_vec();
         }
     }
+}
+
+/// What both ends of a TLS connection know.
+fn exporter() -> [u8; 32] {
+    std::array::from_fn(|at| u8::try_from(at).unwrap())
 }
 
 /// `FROM TO,TO text`; the text may begin with `8` or `B` and a space for 8BITMIME and BINARYMIME.

@@ -45,6 +45,8 @@ struct Pair {
     outcomes: Vec<Vec<Outcome>>,
     refused: Vec<Outcome>,
     handshakes: (bool, bool),
+    /// What each side sees of the TLS connection for SCRAM-PLUS.
+    exporters: Option<([u8; 32], [u8; 32])>,
     /// Writes of each side.
     sends: (usize, usize),
     now: Tick,
@@ -68,6 +70,7 @@ impl Pair {
             outcomes: Vec::new(),
             refused: Vec::new(),
             handshakes: (false, false),
+            exporters: None,
             sends: (0, 0),
             now,
         }
@@ -84,6 +87,10 @@ impl Pair {
                 self.handshakes = (false, false);
                 self.client.on_tls();
                 self.server.on_tls();
+                if let Some((client, server)) = self.exporters {
+                    self.client.on_exporter(client);
+                    self.server.on_exporter(server);
+                }
             } else if !client_open && self.to_server.is_empty() && self.server_block.is_empty() {
                 self.server.on_closed();
             } else if !server_open && self.to_client.is_empty() && self.client_block.is_empty() {
@@ -339,6 +346,31 @@ fn every_login_works_after_the_handshake() {
             let held = matches!(&pair.refused[..], [Outcome::Hold(_)]);
             assert_eq!(held, !right, "{offered} {password}: {:?}", pair.refused);
         }
+    }
+}
+
+#[test]
+fn a_login_bound_to_tls_cannot_be_passed_on() {
+    // Somebody in the middle has two connections, and the exporters differ.
+    for (server_sees, right) in [([1; 32], true), ([2; 32], false)] {
+        let (mut client, mut server) = settings();
+        client.starttls = StartTls::Required;
+        client.login = Some(Login {
+            name: "tim".to_owned(),
+            secret: Secret::Password("pass, word=".to_owned()),
+        });
+        server.starttls = true;
+        server.require_auth = true;
+        server.auth.scram_sha_256 = true;
+        let mut pair = Pair::new(client, server);
+        pair.exporters = Some(([1; 32], server_sees));
+        pair.messages
+            .push_back(message(&["a@x.example".to_owned()], b"hi\r\n"));
+        pair.run();
+        assert!(pair.client.offer().auth.scram_sha_256_plus);
+        assert_eq!(pair.stored.len(), usize::from(right));
+        let held = matches!(&pair.refused[..], [Outcome::Hold(_)]);
+        assert_eq!(held, !right, "{:?}", pair.refused);
     }
 }
 

@@ -140,6 +140,10 @@ pub const RECLAIM_STEP: usize = 128 * 1024;
 /// Segments kept ready beyond those in use: one to go on with, one so that a full disk can still note what left.
 pub const SPARE_SEGMENTS: usize = 2;
 
+/// Bytes of free segments kept for every message in the queue, besides one whole segment: on a disk that others filled
+/// up, a Done or a usual Progress of each still fits.
+pub const RESERVE_EACH: u64 = 100;
+
 /// Segments that may be in use before any live record is copied to free one: below that, space is not worth wear.
 pub const RELAXED_SEGMENTS: usize = 4;
 
@@ -221,6 +225,13 @@ pub const CONFIG_FILE: usize = 1024 * 1024;
 /// Received fields after which a message is taken to be in a loop, unless configured (RFC 5321 s6.3 asks for at
 /// least 100; IIS had 15; a device is the first hop or nearly so).
 pub const HOPS: u32 = 50;
+
+/// How long the journal waits, with messages in hand, for the next of those that came at the same time as the last
+/// ones. On flash a sync costs tens of milliseconds and wear; a client on loopback is back in less than this.
+pub const COMPANY_PAUSE: Duration = Duration::from_millis(2);
+
+/// Such waits for one sync, while each of them brings somebody.
+pub const COMPANY_PAUSES: usize = 5;
 
 /// How long progress records may wait for a sync to ride on.
 pub const PROGRESS_SYNC: Duration = Duration::from_secs(2);

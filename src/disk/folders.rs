@@ -92,6 +92,10 @@ impl Folders {
     /// `home` gets mode 0711 so that every user reaches `pickup`, which gets 1733: all may put files in, none may list or read
     /// them, only the owner of a file may remove it. The others get 0700.
     pub fn create(&self) -> Result<(), BadFolder> {
+        // Before anything is made: it would be made wherever we happen to be.
+        if !self.drop.is_absolute() {
+            return Err(bad(&self.drop, Wrong::NotAbsolute));
+        }
         for (path, mode) in [
             (&self.home, 0o711),
             (&self.queue, 0o700),
@@ -275,6 +279,8 @@ mod tests {
             "{text}"
         );
         folders.drop = "relative".into();
+        assert!(folders.create().is_err() && !std::path::Path::new("relative").exists());
+        folders.drop = dir.path().join("home/drop");
         folders.home = dir.path().join("home");
         assert!(folders.check_drop("elsewhere".as_ref()).is_err());
         fs::remove_dir(&folders.badmail).unwrap();

@@ -339,7 +339,8 @@ impl Journal {
             }
             queue.orders.push(order);
             queue.answers.push(sender);
-            std::mem::replace(&mut queue.asleep, false)
+            let complete = queue.company > 0 && queue.answers.len() >= queue.company;
+            std::mem::replace(&mut queue.asleep, false) || complete
         };
         if asleep {
             self.0.shared.wake.notify_one();

@@ -24,8 +24,8 @@ use crate::queue::record::Header;
 use crate::queue::record::SECTOR;
 use crate::queue::record::SECTOR_LEN;
 
-/// Zeros for new files.
-static BLANK: [u8; 64 * 1024] = [0; 64 * 1024];
+/// Step in which a new file is filled.
+const STEP: u32 = 64 * 1024;
 
 impl<M: Medium> Core<M> {
     /// Goes on to the next segment. `accept`: for mail coming in, which leaves the last free segment alone.
@@ -81,21 +81,32 @@ impl<M: Medium> Core<M> {
         }
     }
 
-    /// Whether mail may come in: only while there is a file to go on with for noting what leaves.
+    /// Free files that mail coming in leaves alone: they are for noting what becomes of the mail that is there.
+    fn reserve(&self) -> usize {
+        let messages = u64::try_from(lock(&self.index).messages()).unwrap_or(u64::MAX);
+        let bytes = messages.saturating_mul(limits::RESERVE_EACH);
+        let segments = bytes / u64::from(self.options.segment);
+        usize::try_from(segments)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1)
+    }
+
+    /// Whether mail may come in: only while the reserve is there. Makes it when it can be made.
     pub(super) fn has_reserve(&mut self) -> bool {
-        if self.active.is_none() || !self.free.is_empty() || !self.limbo.is_empty() {
+        if self.active.is_none() {
             return true;
         }
-        if !self.has_room() {
-            return false;
-        }
-        match self.make_slot() {
-            Ok(free) => {
-                self.free.push(free);
-                true
+        let reserve = self.reserve();
+        while self.free.len().saturating_add(self.limbo.len()) < reserve {
+            if !self.has_room() {
+                return false;
             }
-            Err(_) => false,
+            match self.make_slot() {
+                Ok(free) => self.free.push(free),
+                Err(_) => return false,
+            }
         }
+        true
     }
 
     /// With no file left to write the next header into, forgets dead segments in the header of the last one. One
@@ -207,8 +218,7 @@ impl<M: Medium> Core<M> {
     /// A free file, the one that was free longest first; makes one when there is none.
     fn take_slot(&mut self, accept: bool) -> Result<Free, Trouble> {
         self.drop_odd_sizes();
-        // The last one is for noting what left.
-        let keep = usize::from(accept);
+        let keep = if accept { self.reserve() } else { 0 };
         while self.free.len() <= keep {
             let size = u64::from(self.options.segment);
             let room = if accept {
@@ -291,10 +301,12 @@ impl<M: Medium> Core<M> {
     }
 
     fn blank(&self, file: &M::File, from: u32, to: u32) -> io::Result<()> {
+        // Not a static: zeros of that kind lie in the program file.
+        let blank = vec![0; usize::try_from(STEP).unwrap_or(0)];
         let mut at = from;
         while at < to {
-            let step = to.saturating_sub(at).min(64 * 1024);
-            let zeros = BLANK.get(..usize::try_from(step).unwrap_or(0));
+            let step = to.saturating_sub(at).min(STEP);
+            let zeros = blank.get(..usize::try_from(step).unwrap_or(0));
             self.medium
                 .write_at(file, u64::from(at), zeros.unwrap_or_default())?;
             at = at.saturating_add(step);
@@ -343,14 +355,15 @@ impl<M: Medium> Core<M> {
         let used = u64::from(active.base).saturating_mul(2);
         let half = used > u64::from(active.size);
         let ready = self.free.len().saturating_add(self.limbo.len());
-        if half && ready < limits::SPARE_SEGMENTS && self.has_room() {
+        let wanted = self.reserve().max(limits::SPARE_SEGMENTS);
+        if half && ready < wanted && self.has_room() {
             // A failure here is found again, and reported, by the one who needs the segment.
             if let Ok(free) = self.make_slot() {
                 self.free.push(free);
             }
             return false;
         }
-        if self.free.len() > limits::SPARE_SEGMENTS.saturating_mul(2)
+        if self.free.len() > wanted.saturating_add(limits::SPARE_SEGMENTS)
             && let Some(free) = self.free.pop()
         {
             self.remove_slot(free.slot);

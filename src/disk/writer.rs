@@ -1,12 +1,14 @@
 //! The one thread that owns the journal.
 //!
-//! It takes all orders that wait, so under load one sync serves many; it never waits for company, so alone a message
-//! costs exactly one. Idle, it sleeps without a timer (promise G7).
+//! It takes all orders that wait, so under load one sync serves many. When several came at the same time it gives
+//! those a moment to be back with their next message; a client that is alone never waits for company, and its message
+//! costs exactly one sync. Idle, the thread sleeps without a timer (promise G7).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Condvar;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use crate::base::MsgId;
@@ -47,6 +49,8 @@ pub(super) struct Queue {
     pub next_id: MsgId,
     /// The thread waits to be notified.
     pub asleep: bool,
+    /// It waits only until this many are to be answered.
+    pub company: usize,
     /// It is to end when nothing waits any more.
     pub over: bool,
     /// It has ended.
@@ -64,6 +68,7 @@ impl Shared {
                 unseen: BTreeMap::new(),
                 next_id,
                 asleep: false,
+                company: 0,
                 over: false,
                 gone: false,
                 closed: Vec::new(),
@@ -95,6 +100,7 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
     let mut seen: Vec<MsgId> = Vec::new();
     let mut wait = limits::PROGRESS_SYNC;
     let mut more = false;
+    let mut together = 0;
     loop {
         let unsettled = core.is_unsettled();
         let over = {
@@ -116,6 +122,7 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
                 }
             }
             queue.asleep = false;
+            queue = gather(queue, shared, together);
             std::mem::swap(&mut orders, &mut queue.orders);
             std::mem::swap(&mut answers, &mut queue.answers);
             queue.over
@@ -123,6 +130,9 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
         if !orders.is_empty() {
             seen.extend(orders.iter().filter_map(Order::about));
             let results = core.commit(&mut orders);
+            together = answers
+                .len()
+                .saturating_add(lock(&shared.queue).answers.len());
             publish(&mut core, shared, &mut seen);
             for (answer, result) in answers.drain(..).zip(results) {
                 // Who went away without waiting gets no answer.
@@ -140,6 +150,29 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
         }
         more = core.tidy();
     }
+}
+
+/// Waits a moment for as many orders to be answered as there were `together` the last time: those that one sync served
+/// and those that came meanwhile. That nobody comes for a while ends it.
+fn gather<'a>(
+    mut queue: MutexGuard<'a, Queue>,
+    shared: &Shared,
+    together: usize,
+) -> MutexGuard<'a, Queue> {
+    queue.company = together;
+    for _ in 0..limits::COMPANY_PAUSES {
+        let before = queue.answers.len();
+        if before == 0 || before >= together || queue.over {
+            break;
+        }
+        let woken = shared.wake.wait_timeout(queue, limits::COMPANY_PAUSE);
+        (queue, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        if queue.answers.len() == before {
+            break;
+        }
+    }
+    queue.company = 0;
+    queue
 }
 
 /// Tells the handles what became of the orders about the messages that were `seen`.

@@ -1,6 +1,6 @@
 //! What name servers said lately, yes and no, in fixed room.
 //!
-//! Answers are kept for their TTL, within the bounds of [`limits`](crate::base::limits). Of the faults only silence
+//! Answers are kept for their TTL, within the bounds of [`limits`]. Of the faults only silence
 //! about one kind of record is ever kept, as a fault, so that it never turns into a "no".
 
 use std::time::Duration;

@@ -379,8 +379,10 @@ impl Walker {
 
     /// `held` and `text` are no field. At the very top this may be an mbox line, else the body has begun.
     fn no_field(&mut self, text: &[u8], out: &mut Vec<u8>) {
-        let mbox = |held: &[u8]| held.starts_with(b"From ") || held.starts_with(b">From ");
-        if self.plan.repair && self.at == At::Top && mbox(&self.held) {
+        // A long line may be held in part, or not at all.
+        let start = || self.held.iter().chain(text);
+        let opens = |word: &[u8]| start().take(word.len()).eq(word);
+        if self.plan.repair && self.at == At::Top && (opens(b"From ") || opens(b">From ")) {
             self.held.clear();
             self.at = At::Mbox;
             return;
@@ -664,6 +666,12 @@ mod tests {
             ),
             (
                 "From pi\nTo: a@b\n\nx\n",
+                format!("To: a@b\r\n{all}\r\nx\r\n"),
+            ),
+            // One that is longer than what is held of a line.
+            (
+                "From pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi pi \
+                 pi pi pi pi pi pi pi pi pi\nTo: a@b\n\nx\n",
                 format!("To: a@b\r\n{all}\r\nx\r\n"),
             ),
             // Dots and NULs are the message's.

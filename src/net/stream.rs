@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 
+use async_net::TcpStream;
+use async_net::unix::UnixStream;
 use futures_rustls::TlsAcceptor;
 use futures_rustls::TlsConnector;
 use futures_rustls::client;
@@ -25,8 +27,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
 use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
-use smol::net::TcpStream;
-use smol::net::unix::UnixStream;
 
 use crate::base::limits;
 
@@ -220,7 +220,7 @@ impl Stream {
     /// Begins TLS as the client (after the peer's 220 to STARTTLS, or at once), on a stream that is still plain.
     ///
     /// The caller must have thrown away what it had read and not used: those bytes came before the encryption. The
-    /// error is best read through [`crate::net::tls::TlsError::from_io`]. There is no deadline here; wrap it.
+    /// error is best read through [`crate::net::tls::error::TlsError::from_io`]. There is no deadline here; wrap it.
     pub async fn start_client(
         self,
         config: Arc<ClientConfig>,

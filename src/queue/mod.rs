@@ -1,6 +1,6 @@
 //! What the journal means: records, replay, index, schedule.
 //!
-//! The bytes are in [`format`], the promises in [`promises`].
+//! The bytes are in [`mod@format`], the promises in [`promises`].
 //!
 
 pub mod accept;

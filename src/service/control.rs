@@ -8,10 +8,10 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use async_net::unix::UnixListener;
+use async_net::unix::UnixStream;
 use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
-use smol::net::unix::UnixListener;
-use smol::net::unix::UnixStream;
 
 use crate::base::MsgId;
 use crate::net::within::within;

@@ -6,9 +6,9 @@
 
 use std::rc::Rc;
 
-use smol::Timer;
 use smol::future;
 
+use crate::net::within::Patience;
 use crate::policy::route::Next;
 use crate::service::dropping;
 use crate::service::relay;
@@ -16,6 +16,7 @@ use crate::service::shared::Service;
 
 /// Opens sessions whenever something is due, until the service ends.
 pub async fn dispatch(service: Rc<Service>) {
+    let mut patience = Patience::new();
     while !service.ending.has_begun() {
         let now = service.now();
         let live = service.live();
@@ -35,10 +36,8 @@ pub async fn dispatch(service: Rc<Service>) {
         match wakes {
             None => heard.await,
             Some(at) => {
-                let alarm = async {
-                    Timer::after(at.since(now)).await;
-                };
-                future::or(heard, alarm).await;
+                // That time is up is a reason to look, as a ring is.
+                let _ = patience.wait(at.since(now), heard).await;
             }
         }
     }

@@ -25,6 +25,7 @@ use crate::smtp::reply::BadReply;
 use crate::smtp::reply::Reply;
 use crate::smtp::reply::ReplyLine;
 use crate::smtp::reply::ReplyLines;
+use crate::smtp::sasl::scram::Exporter;
 
 pub mod capability;
 mod login;
@@ -120,6 +121,8 @@ pub struct Client {
     state: State,
     offer: Capabilities,
     tls: bool,
+    /// For SCRAM-SHA-256-PLUS.
+    exporter: Option<Exporter>,
     nonce: String,
     lines: ReplyLines,
     reply: Reply,
@@ -142,6 +145,7 @@ impl Client {
             state: State::Greeting,
             offer: Capabilities::default(),
             tls,
+            exporter: None,
             nonce,
             lines: ReplyLines::default(),
             reply: Reply::default(),
@@ -176,6 +180,15 @@ impl Client {
             self.offer = Capabilities::default();
             self.say_hello("EHLO");
             self.state = State::Ehlo;
+        }
+    }
+
+    /// The `tls-exporter` value of the connection (RFC 9266), when TLS has one: then SCRAM-SHA-256-PLUS is used with a
+    /// peer that offers it. To be told right behind [`Client::on_tls`], or behind [`Client::new`] on a connection that
+    /// begins with TLS.
+    pub fn on_exporter(&mut self, exporter: Exporter) {
+        if self.tls {
+            self.exporter = Some(exporter);
         }
     }
 
@@ -430,7 +443,8 @@ impl Client {
             return;
         };
         let clear_allowed = self.tls || self.settings.login_without_tls;
-        match Exchange::begin(login, &self.offer, clear_allowed, &self.nonce) {
+        let (offer, nonce) = (&self.offer, &self.nonce);
+        match Exchange::begin(login, offer, clear_allowed, nonce, self.exporter) {
             Ok((exchange, command)) => {
                 self.say(format_args!("{command}\r\n"));
                 self.state = State::Login(exchange);

@@ -1,4 +1,5 @@
-//! Everything a server refuses, and what the peer hears of it. The only place where these codes are written.
+//! Everything a server refuses, and what the peer hears of it. The only place where these codes are written: replies
+//! of RFC 5321 s4.2, statuses of RFC 3463 and the registry of RFC 5248.
 
 use std::fmt;
 

@@ -12,7 +12,7 @@ use crate::smtp::reply::Reply;
 /// What the peer was asked when it replied, or fell silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing yet: it should greet.
+    /// Nothing yet: it should greet. RFC 7504 s3 has 521 here for hosts that take no mail.
     Greeting,
     /// EHLO or HELO.
     Hello,

@@ -24,6 +24,7 @@ use crate::smtp::fault::Fault;
 use crate::smtp::line::Commands;
 use crate::smtp::line::Line;
 use crate::smtp::reply::Out;
+use crate::smtp::sasl::scram::Exporter;
 use crate::smtp::sasl::scram::Verifier;
 use crate::smtp::server::login::Login;
 use crate::smtp::server::login::Question;
@@ -95,6 +96,8 @@ impl State {
 pub struct Server {
     settings: Rc<Settings>,
     session: Session,
+    /// For SCRAM-SHA-256-PLUS.
+    exporter: Option<Exporter>,
     state: State,
     lines: Commands,
     out: Out,
@@ -116,7 +119,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A session with the client at `peer`, encrypted from the start when `tls` is set. It greets first.
+    /// A session with the client at `peer`, encrypted from the start when `tls` is set (RFC 8314 s3). It greets first.
     pub fn new(settings: Rc<Settings>, peer: Option<IpAddr>, tls: bool, now: Tick) -> Self {
         let mut out = Out::default();
         out.plain(
@@ -129,6 +132,7 @@ impl Server {
                 tls,
                 ..Session::default()
             },
+            exporter: None,
             state: State::Idle,
             lines: Commands::default(),
             out,
@@ -259,11 +263,20 @@ impl Server {
     pub fn on_tls(&mut self) {
         if matches!(self.state, State::Handshake) {
             self.state = State::Idle;
+            self.exporter = None;
             self.session = Session {
                 peer: self.session.peer,
                 tls: true,
                 ..Session::default()
             };
+        }
+    }
+
+    /// The `tls-exporter` value of the connection (RFC 9266), when TLS has one: then SCRAM-SHA-256-PLUS is offered.
+    /// To be told right behind [`Server::on_tls`], or behind [`Server::new`] on a connection that begins with TLS.
+    pub fn on_exporter(&mut self, exporter: Exporter) {
+        if self.session.tls {
+            self.exporter = Some(exporter);
         }
     }
 

@@ -9,6 +9,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -91,6 +92,32 @@ def counted_calls(pid, folder, only=None):
         fields = line.split()
         if len(fields) >= 5 and fields[3].isdigit() and fields[-1] != "total":
             counts[fields[-1]] = counts.get(fields[-1], 0) + int(fields[3])
+
+
+def memory_kib(pid):
+    """What belongs to the family alone, anonymous memory, now: mapped files come and go with the page cache."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            status = pathlib.Path(f"/proc/{member}/status").read_text()
+            total += int(re.search(r"^RssAnon:\s+(\d+)", status, re.MULTILINE).group(1))
+    return total
+
+
+def slow_syncs(milliseconds):
+    """A command under which every sync takes that much longer, as flash of the cheap kind does it."""
+    calls = "fsync,fdatasync,sync_file_range"
+    # -D: the tracer stands aside, so that what is started is our child and gets our signals.
+    return ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", f"trace={calls}",
+            "-e", f"inject={calls}:delay_enter={milliseconds * 1000}"]
+
+
+def raw_slow_sync_rate(folder, milliseconds):
+    """raw_sync_rate of a process whose syncs are slow."""
+    program = "import measure, sys; print(measure.raw_sync_rate(sys.argv[1]))"
+    command = slow_syncs(milliseconds) + [sys.executable, "-B", "-c", program, str(folder)]
+    here = pathlib.Path(__file__).resolve().parent
+    return float(subprocess.run(command, cwd=here, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def raw_sync_rate(folder, seconds=2.0, size=1536, room=4 << 20):

@@ -41,6 +41,7 @@ class Service:
         self.port = free_port()
         self.next_hop = next_hop
         self.pid = None
+        self.under = []  # a command to start it under, such as strace
 
     def __enter__(self):
         self.prepare()
@@ -59,12 +60,20 @@ class Service:
         self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def sendmail(self, message):
+        """Hands in one message as a program of the box does, and returns the seconds until the command was done."""
+        start = time.monotonic()
+        subprocess.run(self.sendmail_command(), input=message, check=True, timeout=60)
+        return time.monotonic() - start
+
 
 class Mailroot(Service):
-    """The program under test, with no file of settings: the next hop is its only wish."""
+    """The program under test, with no file of settings: the next hop, and room for what the benches send."""
 
     name = "mailroot"
     binary = None  # set by the run
+    # The defaults give one client 20 connections, and a message 25 MB.
+    limits = {"connections": 1000, "connections_per_client": 1000, "message_bytes": "100MB"}
 
     def prepare(self):
         self.log = open(self.home.parent / "mailroot.log", "ab")
@@ -72,10 +81,15 @@ class Mailroot(Service):
     def start(self):
         command = [str(self.binary), "run", "--home", str(self.home / "home"), "--hostname", "bench.test"]
         command += ["--listen", f"127.0.0.1:{self.port}", "--smart-host", f"smtp://127.0.0.1:{self.next_hop}?tls=off"]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        for key, value in self.limits.items():
+            command += ["--set", f"limits.{key}={value}"]
+        self.process = subprocess.Popen(self.under + command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def main_process(self):
         return self.process.pid
+
+    def sendmail_command(self):
+        return [str(self.binary), "sendmail", "--home", str(self.home / "home"), "-i", "-t", "-f", "from@bench.test"]
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -103,6 +117,7 @@ class Postfix(Service):
         "mail_owner": "postfix",
         "setgid_group": "postdrop",
         "myhostname": "bench.test",
+        "message_size_limit": "100000000",
         "mydestination": "",
         "local_recipient_maps": "",
         "alias_maps": "",
@@ -162,7 +177,16 @@ scache unix - - n - 1 scache
         self.postfix("check")
 
     def start(self):
-        self.postfix("start")
+        if self.under:
+            # What it is under keeps the outputs open, so there is nothing to capture.
+            command = self.under + ["postfix", "-c", str(self.config), "start"]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
+        else:
+            self.postfix("start")
+
+    def sendmail_command(self):
+        return ["sendmail", "-C", str(self.config), "-i", "-t", "-f", "from@bench.test"]
 
     def postfix(self, verb, check=True):
         command = ["postfix", "-c", str(self.config), verb]
@@ -196,7 +220,7 @@ class Sink:
     def __exit__(self, *_):
         self.process.terminate()
         self.process.wait()
-        self.report.unlink()
+        self.report.unlink(missing_ok=True)
 
     def messages(self):
         """How many it has had; it repeats `sess=1 quit=1 mesg=1` in place."""
@@ -205,9 +229,9 @@ class Sink:
             found = file.read().rpartition(b"mesg=")[2].split()
         return int(found[0]) if found and found[0].isdigit() else 0
 
-    def wait_for(self, count, seconds=300):
+    def wait_for(self, count, seconds=300, pause=0.005):
         end = time.monotonic() + seconds
         while self.messages() < count:
             if time.monotonic() > end:
                 raise TimeoutError(f"{self.messages()} of {count} messages came through in {seconds} s")
-            time.sleep(0.005)
+            time.sleep(pause)

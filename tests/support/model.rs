@@ -402,6 +402,29 @@ impl Run {
         }
     }
 
+    /// Accepts messages of `len` bytes until one is refused for want of room.
+    pub fn fill(&mut self, len: usize) {
+        while self.model.refused == 0 {
+            let id = self.new_message(len);
+            let order = self.submission(id, None).unwrap();
+            self.commit(vec![order], &[Some(id)]);
+            while self.core.tidy() {}
+        }
+    }
+
+    /// Notes a new state of every message, durably, without any of them ending.
+    pub fn note_all(&mut self, what: &str) {
+        for id in self.live() {
+            let state = self.add_state(id);
+            let progress = self.model.messages[&id].states[state].clone().unwrap();
+            let answers = self
+                .core
+                .commit(&mut vec![Order::Progress(id, progress), Order::Sync]);
+            assert_eq!(answers, [Ok(())], "{what}: {id}");
+        }
+        self.firm();
+    }
+
     /// Ends every message and makes that durable.
     pub fn drain(&mut self, what: &str) {
         for id in self.live() {

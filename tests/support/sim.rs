@@ -200,6 +200,14 @@ impl SimDisk {
         seen
     }
 
+    /// The calls that synced a file.
+    pub fn syncs(&self) -> Vec<u64> {
+        let state = self.0.borrow();
+        let syncs = state.log.iter().filter(|line| line.contains("sync inode"));
+        let call = |line: &String| line.split(' ').next().unwrap().parse().unwrap();
+        syncs.map(call).collect()
+    }
+
     pub fn is_dead(&self) -> bool {
         self.0.borrow().dead
     }

@@ -36,6 +36,8 @@ pub struct Offered {
     pub login: bool,
     /// RFC 7677.
     pub scram_sha_256: bool,
+    /// RFC 7677, bound to the connection.
+    pub scram_sha_256_plus: bool,
     /// Google's and Microsoft's.
     pub xoauth2: bool,
     /// Any at all, known or not.
@@ -63,6 +65,7 @@ impl Capabilities {
                 self.auth.plain |= is("PLAIN");
                 self.auth.login |= is("LOGIN");
                 self.auth.scram_sha_256 |= is("SCRAM-SHA-256");
+                self.auth.scram_sha_256_plus |= is("SCRAM-SHA-256-PLUS");
                 self.auth.xoauth2 |= is("XOAUTH2");
             }
         } else if is("LIMITS") {

@@ -1,4 +1,7 @@
 //! One AUTH exchange on the client's side (RFC 4954 s4).
+//!
+//! What is offered strongest is used, and nothing weaker is tried when that fails: somebody in the middle could make
+//! it fail.
 
 use crate::smtp::client::capability::Capabilities;
 use crate::smtp::client::settings::Login;
@@ -6,6 +9,8 @@ use crate::smtp::client::settings::Secret;
 use crate::smtp::reply::Reply;
 use crate::smtp::sasl;
 use crate::smtp::sasl::codec;
+use crate::smtp::sasl::scram::Binding;
+use crate::smtp::sasl::scram::Exporter;
 use crate::smtp::sasl::scram::ScramClient;
 
 /// Why no exchange can begin, or what ended it besides a refusal.
@@ -46,8 +51,14 @@ impl Exchange {
         offer: &Capabilities,
         clear_allowed: bool,
         nonce: &str,
+        exporter: Option<Exporter>,
     ) -> Result<(Self, String), Obstacle> {
         let offer = &offer.auth;
+        let scram = |mechanism, binding| {
+            let (scram, first) = ScramClient::begin(&login.name, nonce, binding);
+            let initial = codec::encode(first.as_bytes());
+            (mechanism, initial, Self::Scram(scram))
+        };
         let (mechanism, initial, then) = match &login.secret {
             Secret::Token(token) if offer.xoauth2 => {
                 if !clear_allowed {
@@ -56,10 +67,16 @@ impl Exchange {
                 let initial = sasl::xoauth2(&login.name, token);
                 ("XOAUTH2", initial, Self::Sent)
             }
-            Secret::Password(_) if offer.scram_sha_256 => {
-                let (scram, first) = ScramClient::begin(&login.name, nonce);
-                let initial = codec::encode(first.as_bytes());
-                ("SCRAM-SHA-256", initial, Self::Scram(scram))
+            Secret::Password(_) if offer.scram_sha_256 || offer.scram_sha_256_plus => {
+                match (exporter, offer.scram_sha_256_plus) {
+                    (Some(exporter), true) => scram("SCRAM-SHA-256-PLUS", Binding::Used(exporter)),
+                    (Some(_), false) => scram("SCRAM-SHA-256", Binding::Unused),
+                    // RFC 5802 s6: a server that offers only PLUS wants what this connection cannot give.
+                    (None, _) if !offer.scram_sha_256 => {
+                        return Err("the peer wants a login bound to TLS 1.3, which this is not");
+                    }
+                    (None, _) => scram("SCRAM-SHA-256", Binding::None),
+                }
             }
             Secret::Password(_) if (offer.plain || offer.login) && !clear_allowed => {
                 return Err("AUTH needs TLS; set the route's TLS, or allow plain text");

@@ -15,7 +15,7 @@ pub struct Settings {
     pub peer: String,
     /// Configured or found by MX.
     pub role: Role,
-    /// STARTTLS. With implicit TLS the connection is encrypted before the client begins, and this says nothing.
+    /// STARTTLS. With implicit TLS (RFC 8314 s3) the connection is encrypted before the client begins, and this says nothing.
     pub starttls: StartTls,
     /// How we authenticate; `None` is not at all.
     pub login: Option<Login>,
@@ -75,7 +75,7 @@ pub struct Login {
 /// What proves who we are.
 #[derive(Clone)]
 pub enum Secret {
-    /// For SCRAM-SHA-256, PLAIN and LOGIN.
+    /// For SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN and LOGIN.
     Password(String),
     /// An OAuth 2 access token, for XOAUTH2.
     Token(String),

@@ -1,7 +1,9 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677), both sides: the password never crosses the wire, and the server keeps only
-//! what cannot be used to log in elsewhere.
+//! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677), both sides: the password never crosses the wire, and
+//! the server keeps only what cannot be used to log in elsewhere. PLUS ties the login to the TLS connection, so that
+//! nobody in the middle can pass it on.
 //!
-//! Limits: no channel binding yet, and passwords outside ASCII are taken as they are, without SASLprep.
+//! Limits: `tls-exporter` (RFC 9266) is the only channel binding, and passwords outside ASCII are taken as they are,
+//! without SASLprep.
 
 use std::fmt;
 use std::fmt::Write;
@@ -15,6 +17,51 @@ use crate::base::limits;
 use crate::smtp::sasl::codec;
 
 const KEY: usize = 32;
+
+/// The `tls-exporter` value of a connection (RFC 9266 s2): the same at both ends, and nowhere else.
+pub type Exporter = [u8; 32];
+
+/// What one side makes of the TLS connection underneath (RFC 5802 s6).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// There is none to bind to: the flag is `n`.
+    None,
+    /// We could and the peer does not offer it: the client's flag is `y`. A server that did offer it, and finds this
+    /// flag, knows that somebody cut its offer.
+    Unused,
+    /// The mechanism is PLUS: the flag is `p`.
+    Used(Exporter),
+}
+
+/// Shows no key material.
+impl fmt::Debug for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Unused => "Unused",
+            Self::Used(_) => "Used(secret)",
+        })
+    }
+}
+
+impl Binding {
+    /// The first part of the client's first message.
+    fn flag(&self) -> &'static str {
+        match self {
+            Self::None => "n",
+            Self::Unused => "y",
+            Self::Used(_) => "p=tls-exporter",
+        }
+    }
+
+    /// The value of `c=`: the header, and behind it what is bound to, in base64.
+    fn input(&self, gs2: &str) -> String {
+        match self {
+            Self::None | Self::Unused => codec::encode(gs2.as_bytes()),
+            Self::Used(exporter) => codec::encode(&[gs2.as_bytes(), exporter].concat()),
+        }
+    }
+}
 
 /// What a server keeps of a password (RFC 5803): enough to check it, not enough to use it.
 #[derive(Clone, PartialEq, Eq)]
@@ -103,10 +150,11 @@ impl Verifier {
 pub enum ScramFault {
     /// A message that cannot be read.
     Syntax,
-    /// The peer wants what we do not do: channel binding, an extension, acting for another user, too few or too
-    /// many rounds.
+    /// The peer wants what we do not do: another channel binding, an extension, acting for another user, too few or
+    /// too many rounds.
     Unsupported,
-    /// The proof does not match: a wrong password, or a server that does not know it.
+    /// The proof does not match: a wrong password, a server that does not know it, or two ends of different
+    /// connections.
     Proof,
 }
 
@@ -125,16 +173,23 @@ impl fmt::Display for ScramFault {
 pub struct ScramClient {
     first_bare: String,
     nonce: String,
+    /// The value of `c=`.
+    bound: String,
 }
 
 impl ScramClient {
     /// Begins; `nonce` is fresh random text of printable ASCII without commas. Also gives the first message.
-    pub fn begin(name: &str, nonce: &str) -> (Self, String) {
+    pub fn begin(name: &str, nonce: &str, binding: Binding) -> (Self, String) {
         let name = name.replace('=', "=3D").replace(',', "=2C");
         let first_bare = format!("n={name},r={nonce}");
-        let message = format!("n,,{first_bare}");
-        let nonce = nonce.to_owned();
-        (Self { first_bare, nonce }, message)
+        let gs2 = format!("{},,", binding.flag());
+        let message = format!("{gs2}{first_bare}");
+        let client = Self {
+            first_bare,
+            nonce: nonce.to_owned(),
+            bound: binding.input(&gs2),
+        };
+        (client, message)
     }
 
     /// Answers the server's first message: the final message, and what the server must then say.
@@ -162,7 +217,7 @@ impl ScramClient {
         }
         let salted = salted(password, &salt, rounds);
         let key = mac(&salted, b"Client Key");
-        let bare_final = format!("c=biws,r={nonce}");
+        let bare_final = format!("c={},r={nonce}", self.bound);
         let said = format!("{},{server_first},{bare_final}", self.first_bare);
         let proof = xor(key, mac(&hash(&key), said.as_bytes()));
         let server = mac(&mac(&salted, b"Server Key"), said.as_bytes());
@@ -175,7 +230,8 @@ impl ScramClient {
 #[derive(Debug)]
 pub struct ScramServer {
     name: String,
-    gs2: String,
+    /// The value of `c=` that has to follow.
+    bound: String,
     first_bare: String,
     client_nonce: String,
 }
@@ -184,18 +240,24 @@ pub struct ScramServer {
 #[derive(Debug)]
 pub struct ScramProof {
     said: String,
-    gs2: String,
+    bound: String,
     nonce: String,
     verifier: Verifier,
 }
 
 impl ScramServer {
-    /// Reads the client's first message.
-    pub fn begin(message: &str) -> Result<Self, ScramFault> {
-        let (binding, rest) = message.split_once(',').ok_or(ScramFault::Syntax)?;
+    /// Reads the client's first message. With PLUS `binding` is what it has to bind to; without, whether PLUS was
+    /// offered.
+    pub fn begin(message: &str, binding: Binding) -> Result<Self, ScramFault> {
+        let (flag, rest) = message.split_once(',').ok_or(ScramFault::Syntax)?;
         let (identity, bare) = rest.split_once(',').ok_or(ScramFault::Syntax)?;
-        if !matches!(binding, "n" | "y") {
-            return Err(ScramFault::Unsupported);
+        match (flag, binding) {
+            ("n", Binding::None | Binding::Unused) | ("y", Binding::None) => {}
+            // RFC 5802 s6: "If the flag is set to "y" and the server supports channel binding, the server MUST fail
+            // authentication": what the client saw is not what we offered.
+            ("y", Binding::Unused) => return Err(ScramFault::Proof),
+            (flag, Binding::Used(_)) if flag == binding.flag() => {}
+            _ => return Err(ScramFault::Unsupported),
         }
         let mut fields = bare.split(',');
         let name = fields.next().and_then(|f| f.strip_prefix("n="));
@@ -212,7 +274,7 @@ impl ScramServer {
             }
         }
         Ok(Self {
-            gs2: format!("{binding},{identity},"),
+            bound: binding.input(&format!("{flag},{identity},")),
             first_bare: bare.to_owned(),
             client_nonce: nonce.to_owned(),
             name,
@@ -231,7 +293,7 @@ impl ScramServer {
         let message = format!("r={nonce},s={salt},i={}", verifier.rounds);
         let proof = ScramProof {
             said: format!("{},{message}", self.first_bare),
-            gs2: self.gs2,
+            bound: self.bound,
             nonce,
             verifier,
         };
@@ -246,8 +308,9 @@ impl ScramProof {
         let mut fields = bare.split(',');
         let binding = fields.next().and_then(|f| f.strip_prefix("c="));
         let nonce = fields.next().and_then(|f| f.strip_prefix("r="));
-        if binding.ok_or(ScramFault::Syntax)? != codec::encode(self.gs2.as_bytes()) {
-            return Err(ScramFault::Unsupported);
+        // RFC 5802 s6: "the server MUST fail" when this is not the connection it sees itself.
+        if binding.ok_or(ScramFault::Syntax)? != self.bound {
+            return Err(ScramFault::Proof);
         }
         if nonce.ok_or(ScramFault::Syntax)? != self.nonce {
             return Err(ScramFault::Proof);
@@ -315,17 +378,19 @@ fn same(a: &[u8; KEY], b: &[u8; KEY]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{ScramClient, ScramFault, ScramServer, Verifier};
+    use super::{Binding, ScramClient, ScramFault, ScramServer, Verifier};
     use crate::smtp::sasl::codec;
     use std::num::NonZeroU32;
 
     const ROUNDS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
+    const LAST: &str = "c=cD10bHMtZXhwb3J0ZXIsLAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=QC6CS20quADQRb3mT99YUH+n3VJxUvzuK0K0E1Vrs2M=";
+    const WANTED: &str = "v=2GiAgapEppLVlUXbxUDksL3VgYHzuqiK5tR4mhJGgvs=";
 
     /// The exchange printed in RFC 7677 s3.
     #[test]
     fn the_example_of_the_standard() {
         let server_first = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
-        let (client, first) = ScramClient::begin("user", "rOprNGfwEbeRWgbNEkqO");
+        let (client, first) = ScramClient::begin("user", "rOprNGfwEbeRWgbNEkqO", Binding::None);
         assert_eq!(first, "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let (last, server_last) = client.answer(server_first, "pencil").unwrap();
         assert_eq!(
@@ -339,7 +404,7 @@ mod tests {
 
         let salt = codec::decode(b"W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let verifier = Verifier::derive("pencil", &salt, ROUNDS);
-        let server = ScramServer::begin(&first).unwrap();
+        let server = ScramServer::begin(&first, Binding::None).unwrap();
         assert_eq!(server.name(), "user");
         let (proof, said) = server.challenge(verifier.clone(), "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
         assert_eq!(said, server_first);
@@ -362,12 +427,12 @@ mod tests {
             ("p=tls-unique,,n=tim,r=x", ScramFault::Unsupported),
         ] {
             assert_eq!(
-                ScramServer::begin(message).map(|_| ()),
+                ScramServer::begin(message, Binding::None).map(|_| ()),
                 Err(want),
                 "{message}"
             );
         }
-        let (client, _) = ScramClient::begin("a", "abc");
+        let (client, _) = ScramClient::begin("a", "abc", Binding::None);
         for (message, want) in [
             ("", ScramFault::Syntax),
             ("r=abc,s=AAAA,i=4096", ScramFault::Proof),
@@ -383,8 +448,59 @@ mod tests {
         assert_eq!(decoy, Verifier::decoy("nobody", b"secret"));
         assert!(!decoy.check(""));
         assert_eq!(
-            ScramServer::begin("y,a=a=2Cb,n=a=2Cb,r=x").unwrap().name(),
+            ScramServer::begin("y,a=a=2Cb,n=a=2Cb,r=x", Binding::None)
+                .unwrap()
+                .name(),
             "a,b"
         );
+    }
+
+    /// The exchange above, bound to a connection; computed by another program from RFC 5802 s3 and s6.
+    #[test]
+    fn plus_proves_the_connection_as_well() {
+        let here = Binding::Used(std::array::from_fn(|at| u8::try_from(at).unwrap()));
+        let there = Binding::Used([7; 32]);
+        let (client, first) = ScramClient::begin("user", "rOprNGfwEbeRWgbNEkqO", here);
+        assert_eq!(first, "p=tls-exporter,,n=user,r=rOprNGfwEbeRWgbNEkqO");
+        let salt = codec::decode(b"W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let verifier = Verifier::derive("pencil", &salt, ROUNDS);
+        for (seen, same) in [(here, true), (there, false)] {
+            let server = ScramServer::begin(&first, seen).unwrap();
+            let (proof, said) =
+                server.challenge(verifier.clone(), "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
+            let (last, wanted) = client.answer(&said, "pencil").unwrap();
+            assert_eq!(last, LAST);
+            assert_eq!(wanted, WANTED);
+            let want = if same {
+                Ok(WANTED.to_owned())
+            } else {
+                Err(ScramFault::Proof)
+            };
+            assert_eq!(proof.check(&last), want);
+        }
+        for (flag, binding, want) in [
+            ("n", here, Err(ScramFault::Unsupported)),
+            ("y", here, Err(ScramFault::Unsupported)),
+            ("p=tls-unique", here, Err(ScramFault::Unsupported)),
+            ("p=tls-exporter", here, Ok(())),
+            ("n", Binding::Unused, Ok(())),
+            ("y", Binding::Unused, Err(ScramFault::Proof)),
+            (
+                "p=tls-exporter",
+                Binding::Unused,
+                Err(ScramFault::Unsupported),
+            ),
+            ("n", Binding::None, Ok(())),
+            ("y", Binding::None, Ok(())),
+            (
+                "p=tls-exporter",
+                Binding::None,
+                Err(ScramFault::Unsupported),
+            ),
+        ] {
+            let got = ScramServer::begin(&format!("{flag},,n=a,r=x"), binding);
+            assert_eq!(got.map(|_| ()), want, "{flag} {binding:?}");
+        }
+        assert_eq!(format!("{here:?}"), "Used(secret)");
     }
 }

@@ -50,7 +50,8 @@ impl Server {
                 self.abort |= draft;
                 self.session.hello = name;
                 self.session.esmtp = true;
-                hello::write(&mut self.out, &self.settings, &self.session);
+                let plus = self.exporter.is_some();
+                hello::write(&mut self.out, &self.settings, &self.session, plus);
             }
             (_, Command::Helo(name)) => {
                 self.abort |= draft;
@@ -105,7 +106,8 @@ impl Server {
             (State::Idle, Command::Mail(mail)) => self.on_mail(*mail),
             (State::Idle, Command::StartTls) => self.on_starttls(),
             (State::Idle, Command::Auth { mechanism, initial }) => {
-                match Login::begin(&self.settings, &self.session, &mechanism, initial) {
+                let (settings, session) = (&self.settings, &self.session);
+                match Login::begin(settings, session, &mechanism, initial, self.exporter) {
                     Ok((login, step)) => {
                         self.state = State::Login(login);
                         self.login_step(step);

@@ -8,8 +8,9 @@ use crate::smtp::server::settings::Mechanisms;
 use crate::smtp::server::settings::Session;
 use crate::smtp::server::settings::Settings;
 
-/// Answers EHLO. Only what is taken is offered, and only while it is taken.
-pub fn write(out: &mut Out, settings: &Settings, session: &Session) {
+/// Answers EHLO. Only what is taken is offered, and only while it is taken; `plus` when SCRAM can be bound to the
+/// connection.
+pub fn write(out: &mut Out, settings: &Settings, session: &Session, plus: bool) {
     let extensions = &settings.extensions;
     let mut offer = |name: &str| out.more(250, format_args!("{name}"));
     offer(&greeting(settings, session));
@@ -18,16 +19,22 @@ pub fn write(out: &mut Out, settings: &Settings, session: &Session) {
     }
     if settings.auth.any() && (session.tls || settings.auth_without_tls) && session.login.is_none()
     {
-        offer(&format!("AUTH{}", Names(settings.auth)));
+        offer(&format!("AUTH{}", Names(settings.auth, plus)));
     }
     match settings.message_size {
         Some(most) => offer(&format!("SIZE {most}")),
         None => offer("SIZE"),
     }
     if extensions.limits {
+        // RFC 9422 s4: six digits at most; a limit beyond them is none.
+        let limit = |name: &str, most: usize| match most {
+            1..=999_999 => format!(" {name}={most}"),
+            _ => String::new(),
+        };
+        let mails = limit("MAILMAX", settings.messages);
         offer(&format!(
-            "LIMITS MAILMAX={} RCPTMAX={}",
-            settings.messages, settings.recipients
+            "LIMITS{mails}{}",
+            limit("RCPTMAX", settings.recipients)
         ));
     }
     let optional = [
@@ -45,6 +52,7 @@ pub fn write(out: &mut Out, settings: &Settings, session: &Session) {
             offer(name);
         }
     }
+    // RFC 2034 s3: all other replies carry a status from now on.
     out.plain(250, format_args!("ENHANCEDSTATUSCODES"));
 }
 
@@ -77,11 +85,12 @@ fn greeting(settings: &Settings, session: &Session) -> String {
 }
 
 /// The mechanisms, strongest first, each after a space.
-struct Names(Mechanisms);
+struct Names(Mechanisms, bool);
 
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [
+            (self.0.scram_sha_256 && self.1, " SCRAM-SHA-256-PLUS"),
             (self.0.scram_sha_256, " SCRAM-SHA-256"),
             (self.0.plain, " PLAIN"),
             (self.0.login, " LOGIN"),

@@ -12,6 +12,8 @@ use crate::smtp::line::Lines;
 use crate::smtp::line::LongLine;
 use crate::smtp::sasl;
 use crate::smtp::sasl::codec;
+use crate::smtp::sasl::scram::Binding;
+use crate::smtp::sasl::scram::Exporter;
 use crate::smtp::sasl::scram::ScramFault;
 use crate::smtp::sasl::scram::ScramProof;
 use crate::smtp::sasl::scram::ScramServer;
@@ -52,7 +54,7 @@ enum State {
     /// Name and password are with the driver.
     AskPassword(String, Secret),
     /// SCRAM without an initial response.
-    First,
+    First(Binding),
     /// The name is with the driver.
     AskVerifier(ScramServer),
     /// After our challenge.
@@ -71,12 +73,13 @@ pub struct Login {
 }
 
 impl Login {
-    /// Begins with what AUTH said.
+    /// Begins with what AUTH said, on a connection with this `exporter`, if it has one.
     pub fn begin(
         settings: &Settings,
         session: &Session,
         mechanism: &str,
         initial: Option<Secret>,
+        exporter: Option<Exporter>,
     ) -> Result<(Self, Step), Fault> {
         if session.hello.is_empty() {
             return Err(Fault::Order("send EHLO or HELO first"));
@@ -94,7 +97,14 @@ impl Login {
         let (state, challenge) = match mechanism {
             "PLAIN" if offered.plain => (State::Plain, ""),
             "LOGIN" if offered.login => (State::Name, "Username:"),
-            "SCRAM-SHA-256" if offered.scram_sha_256 => (State::First, ""),
+            "SCRAM-SHA-256" if offered.scram_sha_256 => {
+                let binding = exporter.map_or(Binding::None, |_| Binding::Unused);
+                (State::First(binding), "")
+            }
+            "SCRAM-SHA-256-PLUS" if offered.scram_sha_256 => match exporter {
+                Some(exporter) => (State::First(Binding::Used(exporter)), ""),
+                None => return Err(Fault::Mechanism),
+            },
             _ => return Err(Fault::Mechanism),
         };
         let mut login = Self {
@@ -161,45 +171,46 @@ impl Login {
         if text == b"*" {
             return Step::Failed(Fault::AuthCancelled);
         }
-        let step = match mem::replace(&mut self.state, State::Over) {
-            State::Plain => sasl::read_plain(text).map(|(name, password)| {
-                self.state = State::AskPassword(name, Secret(password));
-                Step::Wait
-            }),
-            State::Name => codec::decode_text(text).map(|name| {
-                self.state = State::Password(name);
-                Step::Challenge(codec::encode(b"Password:"))
-            }),
-            State::Password(name) => codec::decode_text(text).map(|password| {
-                self.state = State::AskPassword(name, Secret(password));
-                Step::Wait
-            }),
-            State::First => {
-                codec::decode_text(text).map(|message| match ScramServer::begin(&message) {
-                    Ok(server) => {
-                        self.state = State::AskVerifier(server);
-                        Step::Wait
+        let step =
+            match mem::replace(&mut self.state, State::Over) {
+                State::Plain => sasl::read_plain(text).map(|(name, password)| {
+                    self.state = State::AskPassword(name, Secret(password));
+                    Step::Wait
+                }),
+                State::Name => codec::decode_text(text).map(|name| {
+                    self.state = State::Password(name);
+                    Step::Challenge(codec::encode(b"Password:"))
+                }),
+                State::Password(name) => codec::decode_text(text).map(|password| {
+                    self.state = State::AskPassword(name, Secret(password));
+                    Step::Wait
+                }),
+                State::First(binding) => codec::decode_text(text).map(|message| {
+                    match ScramServer::begin(&message, binding) {
+                        Ok(server) => {
+                            self.state = State::AskVerifier(server);
+                            Step::Wait
+                        }
+                        Err(fault) => Step::Failed(scram(fault)),
                     }
-                    Err(fault) => Step::Failed(scram(fault)),
-                })
-            }
-            State::Proof(name, proof) => {
-                codec::decode_text(text).map(|message| match proof.check(&message) {
-                    Ok(answer) => {
-                        self.state = State::Proved(name);
-                        Step::Challenge(codec::encode(answer.as_bytes()))
-                    }
-                    Err(fault) => Step::Failed(scram(fault)),
-                })
-            }
-            State::Proved(name) => {
-                self.state = State::Proved(name);
-                Ok(Step::Done)
-            }
-            State::AskPassword(..) | State::AskVerifier(_) | State::Over => {
-                Ok(Step::Failed(Fault::AuthSyntax))
-            }
-        };
+                }),
+                State::Proof(name, proof) => {
+                    codec::decode_text(text).map(|message| match proof.check(&message) {
+                        Ok(answer) => {
+                            self.state = State::Proved(name);
+                            Step::Challenge(codec::encode(answer.as_bytes()))
+                        }
+                        Err(fault) => Step::Failed(scram(fault)),
+                    })
+                }
+                State::Proved(name) => {
+                    self.state = State::Proved(name);
+                    Ok(Step::Done)
+                }
+                State::AskPassword(..) | State::AskVerifier(_) | State::Over => {
+                    Ok(Step::Failed(Fault::AuthSyntax))
+                }
+            };
         step.unwrap_or(Step::Failed(Fault::AuthSyntax))
     }
 }

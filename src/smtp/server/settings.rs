@@ -73,7 +73,7 @@ pub struct Mechanisms {
     pub plain: bool,
     /// The old one of Outlook, without a standard.
     pub login: bool,
-    /// RFC 7677.
+    /// RFC 7677; its PLUS form as well on a connection that can be bound to.
     pub scram_sha_256: bool,
 }
 
