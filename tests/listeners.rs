@@ -280,6 +280,7 @@ for how in ["PLAIN", "LOGIN"]:
     c.ehlo()
     c.starttls(context=any)
     c.ehlo()
+    print(c.esmtp_features["auth"].strip())
     c.user, c.password = "tim@nas.lan", "hunter2"
     said(c.auth(how, getattr(c, "auth_" + how.lower())))
     c.sendmail("a@x.example", ["b@office.example"], MESSAGE)
@@ -302,7 +303,9 @@ said(c.docmd("*"))
     assert_eq!(
         lines,
         [
+            "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN",
             "235 2.7.0 Authentication successful",
+            "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN",
             "235 2.7.0 Authentication successful",
             "535 5.7.8 Authentication unsuccessful",
             "535 5.7.8 Authentication unsuccessful",

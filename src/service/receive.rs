@@ -158,6 +158,7 @@ pub async fn converse(
     let mut incoming: Option<Incoming> = None;
     // Who is proving a password, and how many had failed before.
     let mut proving: Option<(String, usize)> = None;
+    bind(&mut server, &stream);
     let mut now = clock::tick();
     loop {
         if let Some((name, before)) = &proving {
@@ -265,6 +266,7 @@ pub async fn converse(
                     None => return,
                 }
                 server.on_tls();
+                bind(&mut server, &stream);
                 now = clock::tick();
             }
             Order::CheckPassword { name, password } => {
@@ -292,6 +294,13 @@ pub async fn converse(
     }
     // The peer may be gone already.
     let _ = stream.close().await;
+}
+
+/// Lets logins be bound to the connection, where that is safe.
+fn bind(server: &mut Server, stream: &Stream) {
+    if let Some(exporter) = stream.channel_binding() {
+        server.on_exporter(exporter);
+    }
 }
 
 fn begin(
