@@ -114,7 +114,7 @@ fn wrong_flags_get_their_sentence() {
         ),
         (
             &[("listen", "x")],
-            "--listen: `listen.address`: cannot be read; write an IP address and a port, such as \"127.0.0.1:25\" or \"[::]:25\"",
+            "--listen: `listen.address`: cannot be read; write an IP address and a port, such as \"127.0.0.1:25\" or \"[::]:25\", a path, or \"systemd:NAME\"",
         ),
         (
             &[("listen", "127.0.0.1:25"), ("listen", "127.0.0.1:25")],
@@ -159,7 +159,7 @@ fn flags_go_over_a_file() {
     }
     let (config, _) = load(Some(file), &flags, "box").unwrap();
     assert_eq!(config.listen.len(), 1);
-    assert_eq!(config.listen[0].address.port(), 2525);
+    assert_eq!(config.listen[0].address.to_string(), "127.0.0.1:2525");
     assert_eq!((config.limits.hops, config.limits.errors), (7, 6));
     assert_eq!(config.routes[0].tls, mailroot::config::Tls::Off);
 }

@@ -16,6 +16,24 @@ pub const AUTH_LINE: usize = 12_288;
 /// s4 asks for 4,096); above, a hostile server could keep a small processor busy for minutes.
 pub const SCRAM_ROUNDS: std::ops::RangeInclusive<u32> = 4096..=600_000;
 
+/// Clients remembered for failed logins, and again for their message rate.
+pub const GUARDED: usize = 1024;
+
+/// Longest wait for an attempt to log in, after earlier ones have failed.
+pub const LOGIN_WAIT: Duration = Duration::from_secs(30);
+
+/// How long failed logins are held against a client.
+pub const LOGIN_MEMORY: Duration = Duration::from_secs(15 * 60);
+
+/// Largest file of users that is read: some ten thousand users.
+pub const USERS_FILE: u64 = 2 * 1024 * 1024;
+
+/// Longest TLS handshake with a client; shorter when its command time-out is.
+pub const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// Longest wait for the PROXY header of a connection; the load balancer sends it first of all.
+pub const PROXY_HEADER: Duration = Duration::from_secs(5);
+
 /// Longest user name and longest password taken in an AUTH exchange.
 pub const CREDENTIAL: usize = 1024;
 

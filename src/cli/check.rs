@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::cli::load;
 use crate::cli::load::Stop;
@@ -12,6 +13,10 @@ use crate::config::Config;
 use crate::config::Flags;
 use crate::config::model::PasswordPlace;
 use crate::disk::secret;
+use crate::disk::users::Users;
+use crate::net::TrustedClock;
+use crate::net::tls::Identity;
+use crate::net::tls::Tls;
 
 /// Runs it. 0 when all files are good, 78 when one is not, 66 when one cannot be read.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -39,6 +44,8 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
             }
         };
         let mut wrong = passwords(&config);
+        wrong.extend(users(&config));
+        wrong.extend(certificate(&config));
         for (other, theirs) in &seen {
             wrong.extend(shared(&config, theirs).map(|what| {
                 format!(
@@ -90,10 +97,39 @@ fn passwords(config: &Config) -> Vec<String> {
         .collect()
 }
 
+/// Why nobody could log in, though somebody should.
+fn users(config: &Config) -> Option<String> {
+    let bad = Users::read(config.users.as_ref()?).err()?;
+    (!bad.is_private()).then(|| bad.to_string())
+}
+
+/// Why there would be no TLS, though there should. One that is still to be made is no mistake.
+fn certificate(config: &Config) -> Option<String> {
+    let certificate = config.certificate.as_ref()?;
+    if certificate.self_signed && !certificate.chain.exists() {
+        return None;
+    }
+    // What only the service may open is no mistake.
+    for path in [&certificate.chain, &certificate.key] {
+        let error = std::fs::File::open(path).err().map(|error| error.kind());
+        if error == Some(std::io::ErrorKind::PermissionDenied) {
+            return None;
+        }
+    }
+    let identity = Identity {
+        chain: certificate.chain.clone(),
+        key: certificate.key.clone(),
+    };
+    let tls = Tls::new(Arc::new(TrustedClock::new()));
+    tls.server(&identity).err().map(|error| error.to_string())
+}
+
 /// What two servers cannot both have.
 fn shared(one: &Config, other: &Config) -> impl Iterator<Item = String> {
     let home = (one.home == other.home).then(|| format!("home {}", one.home.display()));
-    let both = |at: &&crate::config::model::Listen| other.listen.contains(at);
+    let both = |at: &&crate::config::model::Listen| {
+        other.listen.iter().any(|one| one.address == at.address)
+    };
     let listen: Vec<String> = one
         .listen
         .iter()
@@ -149,5 +185,25 @@ mod tests {
             assert_eq!(got, code, "{args:?} {err}");
             assert!(err.contains(says), "{args:?} {err}");
         }
+    }
+
+    #[test]
+    fn users_and_certificates_that_cannot_be_used_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().display();
+        let path = folder.path().join("m.toml");
+        let check = |text: &str| {
+            fs::write(&path, format!("home = '{home}'\n{text}")).unwrap();
+            let (code, _, err) = run(answer, &[path.to_str().unwrap()]);
+            (code, err)
+        };
+        let (code, err) = check("[users]\nfile = 'users'");
+        assert!(code == 78 && err.contains("/users"), "{err}");
+        let (code, err) = check("[tls]\ncertificate = 'box.pem'");
+        assert!(code == 78 && err.contains("/box.pem"), "{err}");
+        assert_eq!(check("[tls]\nself_signed = true"), (0, String::new()));
+        fs::write(folder.path().join("certificate.pem"), "x").unwrap();
+        let (code, err) = check("[tls]\nself_signed = true");
+        assert!(code == 78 && err.contains("certificate.pem"), "{err}");
     }
 }

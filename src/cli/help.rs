@@ -76,6 +76,12 @@ pub const COMMANDS: &[Command] = &[
         help: "Prints the settings that were given, with --all every setting that holds.",
     },
     Command {
+        name: "passwd",
+        usage: "[--users FILE] [--delete] NAME | --list",
+        help: "Gives a user of the SMTP server a password, asked for or read from standard input; the file is \
+               /etc/mailroot.users unless said.",
+    },
+    Command {
         name: "status",
         usage: "[--json] [--home DIR]",
         help: "Says whether the service is well, what waits, and what holds it up.",

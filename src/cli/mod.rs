@@ -8,6 +8,7 @@ mod help;
 mod init;
 mod load;
 pub mod mail;
+mod passwd;
 mod queue;
 mod run;
 pub mod sendmail;
@@ -61,6 +62,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "check" => check::run(args),
         "config" => config::run(args),
         "init" => init::run(args),
+        "passwd" => passwd::run(args),
         "help" | "--help" | "-h" => help::run(args),
         "version" | "--version" | "-V" => version::run(),
         other => unknown(other),

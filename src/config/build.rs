@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use crate::config::fault::Complaint;
 use crate::config::fault::Fault;
 use crate::config::fault::Place;
+use crate::config::kind::At;
 use crate::config::kind::Host;
 use crate::config::kind::Tls;
 use crate::config::model::Access;
 use crate::config::model::Badmail;
+use crate::config::model::Begin;
+use crate::config::model::Certificate;
 use crate::config::model::Config;
 use crate::config::model::Control;
 use crate::config::model::Delivery;
@@ -67,12 +70,17 @@ impl Build {
         let hostname = top.get("hostname").unwrap_or_else(|| hostname.clone());
         let local = self.local(&settings.one("local")?, &home)?;
         let (routing, routes) = self.routes(settings, &local, &hostname, &home)?;
+        let certificate = self.certificate(&settings.one("tls")?, &home)?;
+        let users = settings.one("users")?.get("file");
+        let users: Option<PathBuf> = users.map(|file: PathBuf| home.join(file));
         Some(Config {
             name: top.get("name")?,
             default_domain: top
                 .get("default_domain")
                 .unwrap_or_else(|| hostname.clone()),
-            listen: self.listen(settings)?,
+            listen: self.listen(settings, certificate.is_some(), users.is_some())?,
+            certificate,
+            users,
             access: access(&settings.one("access")?)?,
             limits: self.limits(&settings.one("limits")?)?,
             delivery: self.delivery(&settings.one("delivery")?, &hostname)?,
@@ -89,21 +97,89 @@ impl Build {
         })
     }
 
-    fn listen(&mut self, settings: &Settings) -> Option<Vec<Listen>> {
+    fn listen(
+        &mut self,
+        settings: &Settings,
+        certificate: bool,
+        users: bool,
+    ) -> Option<Vec<Listen>> {
         let mut list: Vec<Listen> = Vec::new();
         for block in settings.all("listen") {
-            let address = block.get("address")?;
-            if list.iter().any(|other| other.address == address) && !block.spoiled {
-                self.blame(block.place_of("address"), Complaint::ListenTwice);
+            let one = listen(block)?;
+            if !block.spoiled {
+                let twice = list.iter().any(|other| other.address == one.address);
+                self.check_listen(block, &one, twice, certificate, users);
             }
-            list.push(Listen { address });
+            list.push(one);
         }
         if list.is_empty() && !settings.none_of.contains(&"listen") {
-            list.push(Listen {
-                address: settings.one("listen")?.get("address")?,
-            });
+            list.push(listen(&settings.one("listen")?)?);
         }
         Some(list)
+    }
+
+    /// What is wrong between the keys of a listener and those of other sections.
+    fn check_listen(
+        &mut self,
+        block: &Block,
+        listen: &Listen,
+        twice: bool,
+        certificate: bool,
+        users: bool,
+    ) {
+        let long = match &listen.address {
+            At::Unix(path) => path.as_os_str().len() > SOCKET_PATH,
+            At::Tcp(_) | At::Given(_) => false,
+        };
+        let implicit = listen.tls == Begin::Implicit;
+        let never = !certificate || listen.tls == Begin::Never;
+        let rules = [
+            (twice, "address", Complaint::ListenTwice),
+            (long, "address", Complaint::SocketPath),
+            (
+                implicit && !certificate,
+                "tls",
+                Complaint::NoCertificate("listen.tls"),
+            ),
+            (
+                listen.require_tls && never,
+                "require_tls",
+                Complaint::NoCertificate("listen.require_tls"),
+            ),
+            (
+                listen.require_auth && !users,
+                "require_auth",
+                Complaint::NoUsers,
+            ),
+        ];
+        for (wrong, name, complaint) in rules {
+            if wrong {
+                self.blame(block.place_of(name), complaint);
+            }
+        }
+    }
+
+    fn certificate(&mut self, block: &Block, home: &Path) -> Option<Option<Certificate>> {
+        let self_signed: bool = block.get("self_signed")?;
+        let given = |name: &str| block.get(name).map(|file: PathBuf| home.join(file));
+        let (chain, key) = match (given("certificate"), given("key")) {
+            (Some(chain), key) => (chain.clone(), key.unwrap_or(chain)),
+            // One file, so that a power failure cannot leave half of the pair.
+            (None, None) if self_signed => {
+                let file = home.join("certificate.pem");
+                (file.clone(), file)
+            }
+            (None, None) => return Some(None),
+            (None, Some(key)) => {
+                self.blame(block.place_of("key"), Complaint::KeyAlone);
+                (key.clone(), key)
+            }
+        };
+        Some(Some(Certificate {
+            chain,
+            key,
+            self_signed,
+        }))
     }
 
     fn limits(&mut self, block: &Block) -> Option<Limits> {
@@ -115,11 +191,13 @@ impl Build {
                 .get::<u32>("connections_per_client")?
                 .min(block.get("connections")?),
             messages_per_connection: block.or_off("messages_per_connection")?,
+            messages_per_minute: block.or_off("messages_per_minute")?,
             session_bytes: block.or_off("session_bytes")?,
             command_timeout: block.get("command_timeout")?,
             data_timeout: block.get("data_timeout")?,
             session_timeout: block.get("session_timeout")?,
             errors: block.get("errors")?,
+            tarpit: block.or_off("tarpit")?,
             hops: block.get("hops")?,
             queue_bytes: block.get("queue_bytes")?,
             queue_messages: block.get("queue_messages")?,
@@ -149,6 +227,9 @@ impl Build {
     fn local(&mut self, block: &Block, home: &Path) -> Option<Local> {
         let local = Local {
             domains: block.get("domains")?,
+            mailboxes: block
+                .get("mailboxes")
+                .map(|list: Vec<String>| list.iter().map(|name| name.to_lowercase()).collect()),
             drop: home.join(block.get::<PathBuf>("drop")?),
             drop_bytes: block.or_off("drop_bytes")?,
             drop_files: block.or_off("drop_files")?,
@@ -302,10 +383,27 @@ impl Build {
     }
 }
 
+fn listen(block: &Block) -> Option<Listen> {
+    Some(Listen {
+        address: block.get("address")?,
+        tls: match block.get::<&str>("tls")? {
+            "off" => Begin::Never,
+            "implicit" => Begin::Implicit,
+            _ => Begin::StartTls,
+        },
+        require_tls: block.get("require_tls")?,
+        require_auth: block.get("require_auth")?,
+        insecure_auth: block.get("insecure_auth")?,
+        proxy_from: Networks::new(block.get("proxy_from")?),
+    })
+}
+
 fn access(block: &Block) -> Option<Access> {
     Some(Access {
         connect: Networks::new(block.get("connect")?),
+        deny: Networks::new(block.get("deny")?),
         relay: Networks::new(block.get("relay")?),
+        relay_domains: block.get("relay_domains")?,
     })
 }
 

@@ -90,6 +90,12 @@ pub enum Complaint {
     RelativeHome,
     /// One address with two listeners.
     ListenTwice,
+    /// This key asks for TLS, and there is no certificate, or the listener never has it.
+    NoCertificate(&'static str),
+    /// A key file, and no certificate it belongs to.
+    KeyAlone,
+    /// A login is required, and there are no users.
+    NoUsers,
     /// One pattern in two routes.
     PatternTwice,
     /// A route to smart hosts that names none.
@@ -156,6 +162,15 @@ impl fmt::Display for Complaint {
             }
             Self::RelativeHome => f.write_str("`home` must begin with / in a file"),
             Self::ListenTwice => f.write_str("another listener has this address; keep one"),
+            Self::NoCertificate(key) => write!(
+                f,
+                "`{key}` needs a certificate, and tls other than \"off\" here; write certificate and key in [tls], \
+                 or self_signed = true there"
+            ),
+            Self::KeyAlone => f.write_str("there is a key and no certificate; write certificate here too"),
+            Self::NoUsers => f.write_str(
+                "nobody could log in; write file in [users] and fill it with `mailroot passwd`",
+            ),
             Self::PatternTwice => f.write_str(
                 "another route has the same pattern, so this one is never taken there; keep one",
             ),

@@ -35,7 +35,7 @@ pub enum Kind {
     Domain,
     /// `example.com`, `*.example.com` or `*`.
     Pattern,
-    /// An IP address and a port to listen on.
+    /// An IP address and a port to listen on, the path of a socket, or the name of one that is handed over.
     Listen,
     /// An IP address, with or without a port (then 53).
     NameServer,
@@ -80,8 +80,10 @@ pub enum Value {
     Domain(Domain),
     /// Of [`Kind::Pattern`].
     Pattern(Pattern),
-    /// Of [`Kind::Listen`] and [`Kind::NameServer`].
+    /// Of [`Kind::NameServer`].
     Socket(SocketAddr),
+    /// Of [`Kind::Listen`].
+    At(At),
     /// Of [`Kind::Host`].
     Host(Host),
     /// Of [`Kind::Network`].
@@ -92,6 +94,17 @@ pub enum Value {
     Path(PathBuf),
     /// Of [`Kind::List`].
     List(Vec<Value>),
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum At {
+    /// An address and a port; port 0 is one that the kernel chooses.
+    Tcp(SocketAddr),
+    /// A Unix socket; the path is absolute.
+    Unix(PathBuf),
+    /// What the service manager hands over under this name.
+    Given(String),
 }
 
 /// A host to connect to.
@@ -186,7 +199,7 @@ impl Kind {
             Self::Address => good(Address::parse(text)).map(Value::Address),
             Self::Domain => good(Domain::parse(text)).map(Value::Domain),
             Self::Pattern => good(Pattern::parse(text)).map(Value::Pattern),
-            Self::Listen => good(text.parse()).map(Value::Socket),
+            Self::Listen => At::parse(text).map(Value::At).ok_or(BadValue::Text),
             Self::NameServer => name_server(text).map(Value::Socket).ok_or(BadValue::Text),
             Self::Host => Host::parse(text).map(Value::Host).ok_or(BadValue::Text),
             Self::Network => network(text).map(Value::Network),
@@ -260,7 +273,7 @@ impl Kind {
             Self::Domain => "a domain such as \"nas.example.com\"".to_owned(),
             Self::Pattern => "\"example.com\", \"*.example.com\" or \"*\"".to_owned(),
             Self::Listen => {
-                "an IP address and a port, such as \"127.0.0.1:25\" or \"[::]:25\"".to_owned()
+                "an IP address and a port, such as \"127.0.0.1:25\" or \"[::]:25\", a path, or \"systemd:NAME\"".to_owned()
             }
             Self::NameServer => {
                 "an IP address, such as \"192.168.1.1\" or \"192.168.1.1:5353\"".to_owned()
@@ -372,6 +385,39 @@ impl Host {
     }
 }
 
+impl At {
+    /// Reads `127.0.0.1:25`, `/run/mailroot/smtp` or `systemd:NAME`.
+    pub fn parse(text: &str) -> Option<Self> {
+        if let Some(name) = text.strip_prefix("systemd:") {
+            let good = |c: char| c.is_ascii_graphic() && c != ':';
+            return (!name.is_empty() && name.chars().all(good))
+                .then(|| Self::Given(name.to_owned()));
+        }
+        if text.starts_with('/') {
+            return Some(Self::Unix(PathBuf::from(text)));
+        }
+        text.parse().ok().map(Self::Tcp)
+    }
+
+    /// The address and port, if that is what it is.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(at) => Some(*at),
+            Self::Unix(_) | Self::Given(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(at) => at.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Given(name) => write!(f, "systemd:{name}"),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name.ip() {
@@ -443,6 +489,7 @@ impl fmt::Display for Value {
             Self::Pattern(Pattern::Below(parent)) => quoted(f, &format!("*.{parent}")),
             Self::Pattern(Pattern::Exact(domain)) => quoted(f, domain.as_str()),
             Self::Socket(at) => write!(f, "\"{at}\""),
+            Self::At(at) => quoted(f, &at.to_string()),
             Self::Host(host) => write!(f, "\"{host}\""),
             Self::Network(network) => write!(f, "\"{network}\""),
             Self::Tls(tls) => write!(f, "\"{tls}\""),
@@ -500,6 +547,10 @@ mod tests {
             (Kind::Pattern, "a*", Err(BadValue::Text)),
             (Kind::Listen, "[::]:25", Ok("\"[::]:25\"")),
             (Kind::Listen, "127.0.0.1", Err(BadValue::Text)),
+            (Kind::Listen, "/run/smtp", Ok("\"/run/smtp\"")),
+            (Kind::Listen, "run/smtp", Err(BadValue::Text)),
+            (Kind::Listen, "systemd:smtp", Ok("\"systemd:smtp\"")),
+            (Kind::Listen, "systemd:", Err(BadValue::Text)),
             (Kind::NameServer, "::1", Ok("\"[::1]:53\"")),
             (Kind::NameServer, "192.0.2.1:0", Err(BadValue::Text)),
             (Kind::Host, "h.example", Ok("\"h.example\"")),

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::kind::At;
 use crate::config::kind::Tls;
 use crate::mail::Address;
 use crate::mail::Domain;
 use crate::policy::access::Networks;
 use crate::policy::retry::Waits;
+use crate::policy::route::Pattern;
 use crate::policy::route::Routes;
 
 /// One virtual server.
@@ -26,6 +28,10 @@ pub struct Config {
     pub default_domain: Domain,
     /// Where SMTP is spoken; may be empty.
     pub listen: Vec<Listen>,
+    /// What clients are shown; `None` is no TLS.
+    pub certificate: Option<Certificate>,
+    /// The file of users; `None` is nobody.
+    pub users: Option<PathBuf>,
     /// Who may connect and relay.
     pub access: Access,
     /// What one client, one message and the queue may take.
@@ -54,7 +60,39 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// Where.
-    pub address: SocketAddr,
+    pub address: At,
+    /// How TLS begins.
+    pub tls: Begin,
+    /// Whether mail is refused before TLS.
+    pub require_tls: bool,
+    /// Whether mail is refused before a login.
+    pub require_auth: bool,
+    /// Whether other hosts may log in without TLS.
+    pub insecure_auth: bool,
+    /// Who speaks the PROXY protocol.
+    pub proxy_from: Networks,
+}
+
+/// How TLS begins on a listener. Without a certificate it does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// Never.
+    Never,
+    /// When the client asks for it.
+    StartTls,
+    /// With the connection; there is a certificate.
+    Implicit,
+}
+
+/// A certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate and those that lead to its authority.
+    pub chain: PathBuf,
+    /// The key; may be the same file.
+    pub key: PathBuf,
+    /// Whether one is made when there is none.
+    pub self_signed: bool,
 }
 
 /// Who may connect and relay. An empty list is nobody (promise G5).
@@ -62,8 +100,12 @@ pub struct Listen {
 pub struct Access {
     /// Who may connect.
     pub connect: Networks,
+    /// Who may not, though `connect` says so.
+    pub deny: Networks,
     /// Who may send to domains that are not local.
     pub relay: Networks,
+    /// Where everybody who may connect may send to.
+    pub relay_domains: Vec<Pattern>,
 }
 
 /// Caps (promise G4). What is `None` has no limit of its own.
@@ -79,6 +121,8 @@ pub struct Limits {
     pub connections_per_client: u32,
     /// Messages taken on one connection.
     pub messages_per_connection: Option<u32>,
+    /// Messages of one client in a minute.
+    pub messages_per_minute: Option<u32>,
     /// Bytes of all messages taken on one connection.
     pub session_bytes: Option<u64>,
     /// Wait for the next command.
@@ -89,6 +133,8 @@ pub struct Limits {
     pub session_timeout: Duration,
     /// Refused commands on one connection.
     pub errors: u32,
+    /// Wait before the answer to each of them.
+    pub tarpit: Option<Duration>,
     /// Received fields of one message.
     pub hops: u32,
     /// Bytes of all queued messages.
@@ -104,6 +150,8 @@ pub struct Limits {
 pub struct Local {
     /// The domains that end there. `Config::routing` knows them too.
     pub domains: Vec<Domain>,
+    /// The mailboxes that exist there, in lower case: local parts, or whole addresses. `None` is all.
+    pub mailboxes: Option<Vec<String>>,
     /// The folder.
     pub drop: PathBuf,
     /// Its quota in bytes.

@@ -98,6 +98,16 @@ pub const SECTIONS: &[Section] = &[
                `listen = []` at the top of the file is no listener at all.",
     },
     Section {
+        name: "tls",
+        many: false,
+        help: "The certificate that clients are shown. A changed file is used from the next connection on.",
+    },
+    Section {
+        name: "users",
+        many: false,
+        help: "Who may log in. Who has may send to every domain.",
+    },
+    Section {
         name: "access",
         many: false,
         help: "Who may connect, and who may send on to other domains. An empty list is nobody.",
@@ -183,9 +193,76 @@ pub const ROWS: &[Row] = &[
         "listen.address",
         Kind::Listen,
         "127.0.0.1:25",
-        "The IP address and port. [::] and 0.0.0.0 are all addresses of this host.",
+        "The IP address and port; [::] and 0.0.0.0 are all addresses of this host. Or the path of a Unix socket: \
+         who may open it (its owner and group) may send to every domain. Or systemd:NAME, the sockets that the \
+         service manager hands over under this name.",
     )
     .iis("ServerBindings", ":25: (all addresses)"),
+    Row::set(
+        "listen.tls",
+        Kind::Word(&["off", "starttls", "implicit"]),
+        "starttls",
+        "starttls: clients may begin TLS, once [tls] has a certificate. implicit: TLS begins with the connection \
+         (port 465). off: never.",
+    ),
+    Row::set(
+        "listen.require_tls",
+        Kind::Bool,
+        "false",
+        "Whether mail is refused before TLS.",
+    )
+    .iis("AccessSSL", "off"),
+    Row::set(
+        "listen.require_auth",
+        Kind::Bool,
+        "false",
+        "Whether mail is refused before a login, as on the submission port 587.",
+    )
+    .iis("AuthAnonymous", "on, so no login was required"),
+    Row::set(
+        "listen.insecure_auth",
+        Kind::Bool,
+        "false",
+        "Whether other hosts may log in without TLS, where everybody on the way can read the password. Programs on \
+         this host always may.",
+    ),
+    Row::set(
+        "listen.proxy_from",
+        Kind::List(&Kind::Network),
+        "",
+        "The load balancers that speak the PROXY protocol, version 2. A connection from one of them must begin with \
+         it, and counts as coming from the address in it; anybody else's may not.",
+    ),
+    // TLS.
+    Row::unset(
+        "tls.certificate",
+        Kind::Path,
+        "/etc/ssl/nas.example.com.pem",
+        "A PEM file with the certificate of this host, then those that lead to its authority. Without it: no TLS, \
+         unless self_signed is set.",
+    ),
+    Row::unset(
+        "tls.key",
+        Kind::Path,
+        "/etc/ssl/private/nas.example.com.key",
+        "A PEM file with the private key. Without it: the key is in the certificate's file.",
+    ),
+    Row::set(
+        "tls.self_signed",
+        Kind::Bool,
+        "false",
+        "Whether a certificate is made when there is none yet: certificate.pem in home, unless other files are named \
+         here. It keeps who listens out; no authority vouches for it, so a client that asks for that has to be told \
+         to trust it.",
+    ),
+    // Users.
+    Row::unset(
+        "users.file",
+        Kind::Path,
+        "/etc/mailroot.users",
+        "The file that `mailroot passwd` writes. Without it: nobody can log in.",
+    )
+    .iis("AuthFlags", "anonymous"),
     // Access.
     Row::set(
         "access.connect",
@@ -195,12 +272,27 @@ pub const ROWS: &[Row] = &[
     )
     .iis("Connection control", "all allowed"),
     Row::set(
+        "access.deny",
+        Kind::List(&Kind::Network),
+        "",
+        "The networks that may not connect, whatever else is said here.",
+    )
+    .iis("IPDeny", "none"),
+    Row::set(
         "access.relay",
         Kind::List(&Kind::Network),
         "127.0.0.0/8, ::1",
         "The networks that may send mail to domains that are not local.",
     )
     .iis("RelayIpList", "none"),
+    Row::set(
+        "access.relay_domains",
+        Kind::List(&Kind::Pattern),
+        "",
+        "The domains to which everybody who may connect may send, though they are not local: this host stands in \
+         for their own.",
+    )
+    .iis("Allow incoming mail to be relayed to this domain", "off"),
     // Limits.
     Row::set(
         "limits.message_bytes",
@@ -236,6 +328,12 @@ pub const ROWS: &[Row] = &[
         "Messages taken on one connection before the client is asked to open a new one.",
     ),
     Row::set(
+        "limits.messages_per_minute",
+        Kind::OrOff(&Kind::Int(1, 10_000)),
+        "off",
+        "Messages taken from one IP address in a minute. What is over it is refused for now.",
+    ),
+    Row::set(
         "limits.session_bytes",
         Kind::OrOff(&Kind::Size(KB, 1000 * GB)),
         "off",
@@ -269,6 +367,13 @@ pub const ROWS: &[Row] = &[
     )
     .iis("MaxSmtpErrors", "no limit"),
     Row::set(
+        "limits.tarpit",
+        Kind::OrOff(&Kind::Wait(1, 60)),
+        "off",
+        "How long a client waits for the answer after each refused command, so that guessing is slow.",
+    )
+    .iis("TarpitTime", "off"),
+    Row::set(
         "limits.hops",
         Kind::Int(1, 1000),
         "50",
@@ -301,6 +406,13 @@ pub const ROWS: &[Row] = &[
         "Domains whose mail goes to the drop folder. It is taken from every client that may connect.",
     )
     .iis("Local and alias domains", "the computer's name"),
+    Row::unset(
+        "local.mailboxes",
+        Kind::List(&Kind::Text),
+        "alerts",
+        "The mailboxes that exist in these domains: local parts, or whole addresses for one domain alone; an empty \
+         list is postmaster alone, which always exists. Without it: all do.",
+    ),
     Row::set("local.drop", Kind::Path, "drop", "The drop folder.")
         .iis("DropDirectory", "Mailroot\\Drop"),
     Row::set(

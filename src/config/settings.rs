@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::fault::Place;
+use crate::config::kind::At;
 use crate::config::kind::Host;
 use crate::config::kind::Tls;
 use crate::config::kind::Value;
@@ -215,6 +216,7 @@ from_value! {
     Domain: Domain;
     Pattern: Pattern;
     SocketAddr: Socket;
+    At: At;
     Host: Host;
     Network: Network;
     Tls: Tls;

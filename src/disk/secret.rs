@@ -50,8 +50,8 @@ impl BadFile {
     }
 }
 
-/// The password in a file that only its owner can use. Links are followed: secrets are often mounted as links.
-pub fn read(path: &Path) -> Result<Secret, BadFile> {
+/// Opens a file that only its owner can use. Links are followed: secrets are often mounted as links.
+pub fn open(path: &Path) -> Result<File, BadFile> {
     let failed = |error| BadFile::Io(path.to_owned(), error);
     // Without NONBLOCK, opening a pipe would wait for its writer.
     let flags = rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
@@ -64,15 +64,20 @@ pub fn read(path: &Path) -> Result<Secret, BadFile> {
     if stat.st_mode & 0o077 != 0 {
         return Err(BadFile::Open(path.to_owned(), stat.st_mode & 0o777));
     }
+    Ok(File::from(file))
+}
+
+/// The password in such a file.
+pub fn read(path: &Path) -> Result<Secret, BadFile> {
+    let file = open(path)?;
     // Two bytes more than the longest: its line end, and one to see that it is longer.
     let most = u64::try_from(secret::LONGEST)
         .unwrap_or(u64::MAX)
         .saturating_add(3);
     let mut bytes = Vec::new();
-    File::from(file)
-        .take(most)
+    file.take(most)
         .read_to_end(&mut bytes)
-        .map_err(failed)?;
+        .map_err(|error| BadFile::Io(path.to_owned(), error))?;
     Secret::parse(&bytes).map_err(|why| BadFile::Secret(path.to_owned(), why))
 }
 

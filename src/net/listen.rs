@@ -123,6 +123,24 @@ impl Listener {
         })
     }
 
+    /// Takes over a socket that listens already: what a service manager hands over.
+    pub fn adopt(socket: OwnedFd) -> io::Result<Self> {
+        let is_stream = sockopt::socket_type(&socket)? == SocketType::STREAM;
+        if !is_stream || !sockopt::socket_acceptconn(&socket)? {
+            return Err(io::Error::other(
+                "it is not a listening stream socket; write ListenStream= and Accept=no in its unit",
+            ));
+        }
+        let socket = match sockopt::socket_domain(&socket)? {
+            AddressFamily::UNIX => Socket::Unix(Async::new(UnixListener::from(socket))?),
+            _ => Socket::Tcp(Async::new(TcpListener::from(socket))?),
+        };
+        Ok(Self {
+            socket,
+            reserve: std::cell::RefCell::new(reserve()),
+        })
+    }
+
     /// Listens on all of these, or on none.
     pub fn bind_all(places: &[Place]) -> Result<Vec<Self>, ListenError> {
         let has_v4 = |port| {

@@ -45,8 +45,10 @@
 
 pub mod clock;
 pub mod dial;
+pub mod given;
 pub mod listen;
 pub mod netlink;
+pub mod proxy;
 pub mod random;
 pub mod resolver;
 pub mod signals;

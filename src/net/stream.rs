@@ -93,13 +93,18 @@ pub struct User {
 pub struct Session {
     /// `TLS1.2` or `TLS1.3`.
     pub version: &'static str,
-    /// The cipher suite by its registered name.
+    /// The cipher suite as rustls calls it.
     pub cipher: &'static str,
 }
 
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.version, self.cipher)
+        // rustls writes TLS13_ where the registry has TLS_.
+        let cipher = self.cipher;
+        match cipher.strip_prefix("TLS13_") {
+            Some(rest) => write!(f, "{} TLS_{rest}", self.version),
+            None => write!(f, "{} {cipher}", self.version),
+        }
     }
 }
 

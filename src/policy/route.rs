@@ -41,6 +41,11 @@ impl Pattern {
         }
     }
 
+    /// Whether the domain is one of them.
+    pub fn matches(&self, domain: &Domain) -> bool {
+        self.closeness(domain).is_some()
+    }
+
     /// How closely it matches: longer is closer, `None` is not at all.
     fn closeness(&self, domain: &Domain) -> Option<usize> {
         match self {

@@ -44,6 +44,14 @@ pub enum Event<'a> {
         client: &'a str,
         why: &'a str,
     },
+    LoginFailed {
+        client: &'a str,
+        user: &'a str,
+        why: &'a str,
+    },
+    CertificateRead {
+        file: &'a str,
+    },
     RecipientRefused {
         client: &'a str,
         to: &'a str,
@@ -158,6 +166,7 @@ impl Event<'_> {
             | Self::WayDown { .. }
             | Self::PickupBad { .. }
             | Self::PickupWaits { .. }
+            | Self::LoginFailed { .. }
             | Self::ClientRefused { .. } => Level::Warn,
             Self::SessionFailed { .. } => Level::Debug,
             _ => Level::Info,
@@ -216,6 +225,16 @@ impl Event<'_> {
                 put("client", Text(client));
                 put("why", Text(why));
                 "session-failed"
+            }
+            Self::LoginFailed { client, user, why } => {
+                put("client", Text(client));
+                put("user", Text(user));
+                put("why", Text(why));
+                "login-failed"
+            }
+            Self::CertificateRead { file } => {
+                put("file", Text(file));
+                "certificate-read"
             }
             Self::RecipientRefused { client, to, why } => {
                 put("client", Text(client));

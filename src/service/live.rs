@@ -21,6 +21,9 @@ use crate::net::tls;
 use crate::net::tls::Pin;
 use crate::net::tls::Trust;
 use crate::policy::route::Next;
+use crate::service::certificate::Certificate;
+use crate::service::door::Door;
+use crate::service::users::Users;
 use crate::smtp::server;
 
 /// A configuration at work.
@@ -30,8 +33,12 @@ pub struct Live {
     pub config: Config,
     /// The ways out, in the order of the configuration.
     pub outs: Vec<Out>,
-    /// How the server machine behaves.
-    pub smtp: Rc<server::settings::Settings>,
+    /// The listeners, in the order of the configuration.
+    pub doors: Vec<Door>,
+    /// What clients are shown.
+    pub certificate: Option<Certificate>,
+    /// Who may log in.
+    pub users: Option<Arc<Users>>,
 }
 
 /// One way out at work.
@@ -44,8 +51,20 @@ pub struct Out {
 }
 
 impl Live {
-    /// Puts settings to work. Nothing is read yet: certificates and passwords are when they are needed.
-    pub fn new(config: Config, tls: &Rc<tls::Tls>) -> Rc<Self> {
+    /// Puts settings to work. Our own certificate and the users are read now, so that a mistake is an error of the
+    /// start or the reload; what routes need is read when it is needed.
+    pub fn new(config: Config, tls: &Rc<tls::Tls>) -> Result<Rc<Self>, String> {
+        let certificate = match &config.certificate {
+            Some(certificate) => Some(Certificate::open(tls, certificate, &config.hostname)?),
+            None => None,
+        };
+        let users = match &config.users {
+            Some(file) => Some(Users::open(file)?),
+            None => None,
+        };
+        let base = smtp(&config);
+        let doors = config.listen.iter();
+        let doors = doors.map(|listen| Door::new(listen, &config, &base));
         let outs = config.routes.iter().map(|route| {
             let trust = match (route.tls, &route.ca) {
                 (TlsMode::Pin(pin), _) => Trust::Pin(Pin(pin)),
@@ -58,11 +77,13 @@ impl Live {
                 tls: tls.client(trust, None),
             }
         });
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             outs: outs.collect(),
-            smtp: Rc::new(smtp(&config)),
+            doors: doors.collect(),
+            certificate,
+            users,
             config,
-        })
+        }))
     }
 
     /// Where mail for the domain goes.
@@ -113,6 +134,7 @@ fn smtp(config: &Config) -> server::settings::Settings {
         recipients: count(limits.recipients),
         messages: limits.messages_per_connection.map_or(usize::MAX, count),
         errors: count(limits.errors),
+        tarpit: limits.tarpit.unwrap_or_default(),
         extensions: Extensions::default(),
         timeouts: Timeouts {
             command: limits.command_timeout,

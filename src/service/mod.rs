@@ -6,13 +6,16 @@
 
 pub mod active;
 pub mod attempt;
+pub mod certificate;
 pub mod clients;
 pub mod conclude;
 pub mod control;
 pub mod deliver;
+pub mod door;
 pub mod dropping;
 pub mod event;
 pub mod fold;
+pub mod gate;
 pub mod intake;
 pub mod live;
 pub mod log;
@@ -24,6 +27,7 @@ pub mod shared;
 pub mod show;
 pub mod signal;
 pub mod start;
+pub mod users;
 pub mod ways;
 
 pub use shared::Service;

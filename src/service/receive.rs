@@ -1,19 +1,14 @@
 //! The SMTP door: drives the server machine over each connection, and asks policy what the machine asks.
 
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::rc::Rc;
 
 use smol::Timer;
 use smol::future;
-use smol::io::AsyncRead;
 use smol::io::AsyncReadExt;
-use smol::io::AsyncWrite;
 use smol::io::AsyncWriteExt;
 
 use crate::disk::fault::Refused;
-use crate::mail::Recipient;
 use crate::mail::header::Plan;
 use crate::mail::header::Walker;
 use crate::mail::trace::Origin;
@@ -23,9 +18,11 @@ use crate::net::Stream;
 use crate::net::clock;
 use crate::net::listen::Listener;
 use crate::net::within::Patience;
-use crate::queue::Door;
 use crate::service::clients::Full;
+use crate::service::door;
 use crate::service::event::Event;
+use crate::service::gate;
+use crate::service::gate::Client;
 use crate::service::intake::Intake;
 use crate::service::intake::NotTaken;
 use crate::service::live::Live;
@@ -43,7 +40,7 @@ const SMALL: usize = 4096;
 const LARGE: usize = 32 * 1024;
 
 /// Accepts clients until the service ends.
-pub async fn listen(service: Rc<Service>, listener: Listener) {
+pub async fn listen(service: Rc<Service>, listener: Listener, at: usize) {
     loop {
         let accepted = async { Some(listener.accept().await) };
         let ended = async {
@@ -53,23 +50,29 @@ pub async fn listen(service: Rc<Service>, listener: Listener) {
         let Some((stream, peer)) = future::or(ended, accepted).await else {
             return;
         };
-        let task = client(Rc::clone(&service), stream, peer);
+        let task = client(Rc::clone(&service), stream, peer, at);
         service.tasks.spawn(task).detach();
     }
 }
 
-async fn client(service: Rc<Service>, stream: Stream, peer: Peer) {
+async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize) {
     let live = service.live();
     let limits = &live.config.limits;
-    let (ip, trusted) = match peer {
-        Peer::Ip(address) => (address.ip(), false),
-        Peer::Local => (IpAddr::V4(Ipv4Addr::LOCALHOST), true),
+    // A reload keeps the number of listeners.
+    let Some(door) = live.doors.get(at) else {
+        return;
     };
-    let who = Client {
-        ip,
-        door: Door::Smtp,
-        trusted,
+    let peer = match door.peer(&mut stream, peer).await {
+        Ok(peer) => peer,
+        Err(why) => {
+            return emit(&Event::ClientRefused {
+                client: &peer.to_string(),
+                why: &why,
+            });
+        }
     };
+    let who = Client::of(peer);
+    let ip = who.ip;
     let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
     let place = service.clients.enter(
         ip,
@@ -77,36 +80,49 @@ async fn client(service: Rc<Service>, stream: Stream, peer: Peer) {
         size(limits.connections_per_client),
     );
     let now = clock::tick();
-    let refused = |fault: &Fault, why: &str| {
+    let refusal = match (gate::may_connect(&live, who), &place) {
+        (Err(why), _) => Some((Fault::NoAccess, why.to_owned())),
+        (_, Err(full @ Full::Total(_))) => Some((Fault::TooManyConnections, full.to_string())),
+        (_, Err(full @ Full::Client(_))) => Some((Fault::TooManyOfPeer, full.to_string())),
+        (Ok(()), Ok(_)) => None,
+    };
+    let settings = door.settings(ip);
+    if let Some((fault, why)) = refusal {
         emit(&Event::ClientRefused {
             client: &ip.to_string(),
-            why,
+            why: &why,
         });
-        Server::refused(Rc::clone(&live.smtp), Some(ip), fault, now)
-    };
-    let server = match &place {
-        _ if !trusted && !live.config.access.connect.contain(ip) => refused(
-            &Fault::NoAccess,
-            "access.connect does not name this address",
-        ),
-        Ok(_) => Server::new(Rc::clone(&live.smtp), Some(ip), false, now),
-        Err(full @ Full::Total(_)) => refused(&Fault::TooManyConnections, &full.to_string()),
-        Err(full @ Full::Client(_)) => refused(&Fault::TooManyOfPeer, &full.to_string()),
-    };
-    converse(&service, &live, stream, server, who).await;
+        // Before the handshake there is no way to say it.
+        if !door.is_implicit() {
+            let server = Server::refused(settings, Some(ip), &fault, now);
+            converse(&service, &live, stream, server, who).await;
+        }
+    } else if !door.is_implicit() {
+        let server = Server::new(settings, Some(ip), false, now);
+        converse(&service, &live, stream, server, who).await;
+    } else if let Some(stream) = secured(&service, &live, stream, who).await {
+        let server = Server::new(settings, Some(ip), true, clock::tick());
+        converse(&service, &live, stream, server, who).await;
+    }
     drop(place);
     service.idle.ring();
 }
 
-/// Whom a session is with, as far as policy cares.
-#[derive(Clone, Copy, Debug)]
-pub struct Client {
-    /// Where it calls from.
-    pub ip: IpAddr,
-    /// By which door.
-    pub door: Door,
-    /// A process of this box that we know by other means than its address: it may relay.
-    pub trusted: bool,
+/// The stream inside TLS; `None` when the handshake failed, which the log tells.
+async fn secured(service: &Service, live: &Live, stream: Stream, who: Client) -> Option<Stream> {
+    // It is asked for only where there is a certificate.
+    let server = live.certificate.as_ref()?.server();
+    let wait = live.config.limits.command_timeout;
+    match door::secure(&service.ending, server, stream, wait).await {
+        Ok(stream) => Some(stream),
+        Err(why) => {
+            emit(&Event::SessionFailed {
+                client: &who.ip.to_string(),
+                why: &why,
+            });
+            None
+        }
+    }
 }
 
 /// A message on its way from the wire to the journal.
@@ -126,10 +142,11 @@ impl Incoming {
 }
 
 /// Holds the whole conversation; returns when it is over, whoever ended it.
+#[allow(clippy::too_many_lines, reason = "one arm an order")]
 pub async fn converse(
     service: &Rc<Service>,
     live: &Live,
-    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    mut stream: Stream,
     mut server: Server,
     who: Client,
 ) {
@@ -139,8 +156,18 @@ pub async fn converse(
     let mut ended = pin!(service.ending.begun());
     let mut stopping = false;
     let mut incoming: Option<Incoming> = None;
+    // Who is proving a password, and how many had failed before.
+    let mut proving: Option<(String, usize)> = None;
+    bind(&mut server, &stream);
     let mut now = clock::tick();
     loop {
+        if let Some((name, before)) = &proving {
+            let good = server.session().login.is_some();
+            if good || server.failed_logins() > *before {
+                gate::proved(service, who, name, good);
+                proving = None;
+            }
+        }
         let mut input = block.get(at..end).unwrap_or_default();
         let order = server.next_order(now, &mut input);
         at = end.saturating_sub(input.len());
@@ -194,7 +221,7 @@ pub async fn converse(
             }
             Order::AskMail { .. } => {
                 let verdict = match service.journal.refusal(0) {
-                    None => Ok(()),
+                    None => gate::may_begin(service, live, who),
                     Some(refused) => Err(fault(&refused)),
                 };
                 server.on_verdict(verdict);
@@ -202,11 +229,11 @@ pub async fn converse(
             Order::AskRcpt {
                 session, recipient, ..
             } => {
-                let verdict = may_send(live, who, session, recipient);
+                let verdict = gate::may_send(live, who, session, &recipient.address);
                 server.on_verdict(verdict);
             }
             Order::Begin { session, envelope } => {
-                let begun = begin(service, who, session, envelope.utf8);
+                let begun = begin(service, who, session, envelope.utf8, &stream);
                 incoming = Some(begun);
                 server.on_verdict(Ok(()));
             }
@@ -231,11 +258,37 @@ pub async fn converse(
             }
             Order::Abort => incoming = None,
             Order::Close => break,
-            // Not offered, so not asked.
-            Order::StartTls | Order::TurnAround(_) => server.on_closed(),
-            Order::CheckPassword { .. } | Order::FindVerifier { .. } => {
-                server.on_verdict(Err(Fault::AuthFailed));
+            Order::StartTls => {
+                // What came before the encryption is not to be believed (RFC 3207 s4.2).
+                (at, end) = (0, 0);
+                match Box::pin(secured(service, live, stream, who)).await {
+                    Some(secured) => stream = secured,
+                    None => return,
+                }
+                server.on_tls();
+                bind(&mut server, &stream);
+                now = clock::tick();
             }
+            Order::CheckPassword { name, password } => {
+                let (name, password) = (name.to_owned(), password.to_owned());
+                let checked = gate::check_password(service, live, who, name, password);
+                server.on_verdict(Box::pin(checked).await);
+                now = clock::tick();
+            }
+            Order::FindVerifier { name } => {
+                let name = name.to_owned();
+                let found = gate::find_verifier(service, live, who, name.clone());
+                match Box::pin(found).await {
+                    Ok((verifier, nonce)) => {
+                        server.on_verifier(verifier, &nonce);
+                        proving = Some((name, server.failed_logins()));
+                    }
+                    Err(fault) => server.on_verdict(Err(fault)),
+                }
+                now = clock::tick();
+            }
+            // Not offered, so not asked.
+            Order::TurnAround(_) => server.on_closed(),
             Order::Etrn { .. } | Order::Atrn { .. } => server.on_verdict(Err(Fault::NotHeld)),
         }
     }
@@ -243,7 +296,21 @@ pub async fn converse(
     let _ = stream.close().await;
 }
 
-fn begin(service: &Service, who: Client, session: &Session, utf8: bool) -> Incoming {
+/// Lets logins be bound to the connection, where that is safe.
+fn bind(server: &mut Server, stream: &Stream) {
+    if let Some(exporter) = stream.channel_binding() {
+        server.on_exporter(exporter);
+    }
+}
+
+fn begin(
+    service: &Service,
+    who: Client,
+    session: &Session,
+    utf8: bool,
+    stream: &Stream,
+) -> Incoming {
+    let cipher = stream.session().map(|agreed| agreed.to_string());
     let protocol = Protocol {
         extended: session.esmtp,
         tls: session.tls,
@@ -255,13 +322,16 @@ fn begin(service: &Service, who: Client, session: &Session, utf8: bool) -> Incom
         rdns: None,
         ip: who.ip,
         protocol,
-        cipher: None,
+        cipher: cipher.as_deref(),
     };
-    let origin = if session.hello.is_empty() {
+    let mut origin = if session.hello.is_empty() {
         who.ip.to_string()
     } else {
         format!("{} ({})", who.ip, session.hello)
     };
+    if let Some(user) = &session.login {
+        origin.push_str(&format!(" as {user}"));
+    }
     let id = service.journal.next_id();
     let (intake, plan) = Intake::begin(service, id, who.door, origin, from, Plan::default());
     Incoming {
@@ -300,27 +370,4 @@ fn fault(refused: &Refused) -> Fault {
     } else {
         Fault::Ours
     }
-}
-
-/// Local domains are open to whoever may connect; everything else is relaying (promise G5).
-fn may_send(
-    live: &Live,
-    who: Client,
-    session: &Session,
-    recipient: &Recipient,
-) -> Result<(), Fault> {
-    let domain = recipient.address.domain();
-    let may = who.trusted
-        || session.login.is_some()
-        || live.config.routing.is_local(domain)
-        || live.config.access.relay.contain(who.ip);
-    if may {
-        return Ok(());
-    }
-    emit(&Event::RecipientRefused {
-        client: &who.ip.to_string(),
-        to: &recipient.address.to_string(),
-        why: "access.relay does not name this client",
-    });
-    Err(Fault::NoRelay)
 }

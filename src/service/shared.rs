@@ -13,6 +13,7 @@ use smol::LocalExecutor;
 use crate::base::MsgId;
 use crate::base::Tick;
 use crate::config::Config;
+use crate::config::kind::At;
 use crate::disk::body::Stored;
 use crate::disk::drop::DropFolder;
 use crate::disk::folders::Folders;
@@ -24,6 +25,8 @@ use crate::net::Resolver;
 use crate::net::TrustedClock;
 use crate::net::clock;
 use crate::net::tls::Tls;
+use crate::policy::guard::Guard;
+use crate::policy::guard::Rates;
 use crate::policy::route::Next;
 use crate::queue::Progress;
 use crate::queue::Stage;
@@ -100,6 +103,10 @@ pub struct Service {
     pub active: RefCell<Active>,
     /// Who is connected.
     pub clients: Rc<Clients>,
+    /// Whose logins have failed.
+    pub guard: RefCell<Guard>,
+    /// Who has sent how much in the last minute.
+    pub rates: RefCell<Rates>,
     /// What has happened.
     pub counts: Cell<Counts>,
     /// The drop folder with what is known of its fill; the file worker holds it while it writes.
@@ -214,9 +221,16 @@ impl Service {
             }
         };
         let old = self.live();
+        let addresses = |config: &Config| -> Vec<At> {
+            let each = config.listen.iter();
+            each.map(|listen| listen.address.clone()).collect()
+        };
         let fixed = [
             ("home", config.home == old.config.home),
-            ("listen", config.listen == old.config.listen),
+            (
+                "listen.address",
+                addresses(&config) == addresses(&old.config),
+            ),
             ("local.drop", config.local.drop == old.config.local.drop),
             ("control.socket", config.control == old.config.control),
         ];
@@ -225,12 +239,15 @@ impl Service {
             emit(&Event::ReloadRefused { why: &why });
             return Err(why);
         }
+        let live = Live::new(config.clone(), &self.tls).inspect_err(|why| {
+            emit(&Event::ReloadRefused { why });
+        })?;
         let drop = live::drop_folder(&config, &self.folders).map_err(|error| error.to_string())?;
         *self.drop.borrow_mut() = drop;
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
         self.resolver.forget();
-        self.live.replace(Live::new(config, &self.tls));
+        self.live.replace(live);
         emit(&Event::Reloaded);
         let service = Rc::clone(self);
         self.tasks

@@ -11,6 +11,7 @@ use smol::Timer;
 use smol::future;
 
 use crate::config::Config;
+use crate::config::kind::At;
 use crate::disk::drop;
 use crate::disk::fault::OpenError;
 use crate::disk::folders::Folders;
@@ -22,6 +23,7 @@ use crate::disk::worker::Worker;
 use crate::net::Resolver;
 use crate::net::TrustedClock;
 use crate::net::clock;
+use crate::net::given as sockets;
 use crate::net::listen::Listener;
 use crate::net::listen::Place;
 use crate::net::resolver;
@@ -105,9 +107,10 @@ fn open(
         _ => StartError::Io(format!("{}: {error}", folders.home.display())),
     })?;
     clock.raise(opened.recovery.clock);
+    let live = Live::new(config.clone(), &tls).map_err(StartError::Config)?;
     let service = Rc::new(Service {
         drop: RefCell::new(live::drop_folder(&config, &folders).map_err(io)?),
-        live: RefCell::new(Live::new(config, &tls)),
+        live: RefCell::new(live),
         reread,
         journal: opened.journal,
         worker,
@@ -118,6 +121,8 @@ fn open(
         ways: RefCell::new(Ways::default()),
         active: RefCell::new(Active::default()),
         clients: Rc::new(Clients::default()),
+        guard: RefCell::default(),
+        rates: RefCell::default(),
         counts: Cell::default(),
         parked: Cell::default(),
         due: Wake::default(),
@@ -167,31 +172,71 @@ fn sweep(service: &Service) {
     }
 }
 
-/// Runs everything until the end.
-async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartError> {
-    sweep(&service);
-    let live = service.live();
-    let places: Vec<Place> = live
-        .config
-        .listen
-        .iter()
-        .map(|listen| Place::Tcp(listen.address))
-        .collect();
+/// Who may open the Unix socket of a listener: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Every socket, with the number of its listener and how that is called.
+fn listeners(config: &Config) -> Result<Vec<(usize, String, Listener)>, StartError> {
+    let (mut bound, mut places, mut list) = (Vec::new(), Vec::new(), Vec::new());
+    let mut given: Option<Vec<_>> = None;
+    for (at, listen) in config.listen.iter().enumerate() {
+        let name = listen.address.to_string();
+        match &listen.address {
+            At::Tcp(address) => {
+                bound.push((at, name));
+                places.push(Place::Tcp(*address));
+            }
+            At::Unix(path) => {
+                bound.push((at, name));
+                places.push(Place::Unix(path.clone(), SOCKET_MODE));
+            }
+            At::Given(wanted) => {
+                let all = match given.take() {
+                    Some(all) => all,
+                    None => sockets::sockets().map_err(StartError::Io)?,
+                };
+                let (mine, others): (Vec<_>, Vec<_>) =
+                    all.into_iter().partition(|(name, _)| name == wanted);
+                if mine.is_empty() {
+                    let why = format!(
+                        "the service manager handed over no socket with the name {wanted}; \
+                         write FileDescriptorName={wanted} in its socket unit"
+                    );
+                    return Err(StartError::Io(why));
+                }
+                for (_, socket) in mine {
+                    let listener = Listener::adopt(socket)
+                        .map_err(|error| StartError::Io(format!("{name}: {error}")))?;
+                    list.push((at, name.clone(), listener));
+                }
+                given = Some(others);
+            }
+        }
+    }
     let listeners = Listener::bind_all(&places).map_err(|error| match error.errno {
         rustix::io::Errno::ADDRINUSE => StartError::Busy(error.to_string()),
         _ => StartError::Io(error.to_string()),
     })?;
+    let listeners = bound.into_iter().zip(listeners);
+    list.extend(listeners.map(|((at, name), listener)| (at, name, listener)));
+    list.sort_by_key(|(at, ..)| *at);
+    Ok(list)
+}
+
+/// Runs everything until the end.
+async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartError> {
+    sweep(&service);
+    let live = service.live();
+    let listeners = listeners(&live.config)?;
     let control = control::bind(&live.config.control.socket)?;
     let mut signals =
         Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
     resume(&service, &recovery);
 
-    for listener in listeners {
-        let address = listener
-            .local_addr()
-            .map_or_else(String::new, |a| a.to_string());
+    for (at, name, listener) in listeners {
+        let address = listener.local_addr().map_or(name, |at| at.to_string());
         emit(&Event::Listening { address: &address });
-        let task = receive::listen(Rc::clone(&service), listener);
+        let task = receive::listen(Rc::clone(&service), listener, at);
         service.tasks.spawn(task).detach();
     }
     let tasks = &service.tasks;
@@ -244,6 +289,12 @@ async fn end(service: &Rc<Service>, mut signals: Signals) {
     let queued = service.journal.usage().messages;
     service.journal.close().await;
     // Gone, so that who asks is told at once that no service runs.
-    let _ = std::fs::remove_file(&service.live().config.control.socket);
+    let live = service.live();
+    let _ = std::fs::remove_file(&live.config.control.socket);
+    for listen in &live.config.listen {
+        if let At::Unix(path) = &listen.address {
+            let _ = std::fs::remove_file(path);
+        }
+    }
     emit(&Event::Stopped { queued });
 }

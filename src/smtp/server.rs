@@ -113,6 +113,7 @@ pub struct Server {
     command_end: Option<Tick>,
     session_end: Option<Tick>,
     errors: usize,
+    failed_logins: usize,
     messages: usize,
     bytes: u64,
 }
@@ -142,6 +143,7 @@ impl Server {
             command_end: None,
             session_end: settings.timeouts.session.map(|wait| now.after(wait)),
             errors: 0,
+            failed_logins: 0,
             messages: 0,
             bytes: 0,
             settings,
@@ -374,6 +376,11 @@ impl Server {
         &self.session
     }
 
+    /// How many logins failed because the password, or the proof of it, was wrong.
+    pub fn failed_logins(&self) -> usize {
+        self.failed_logins
+    }
+
     /// Whether a transaction or a message is under way, so that a stop should wait for it.
     pub fn is_busy(&self) -> bool {
         !matches!(self.state, State::Idle | State::Over)
@@ -515,6 +522,8 @@ impl Server {
             }
             Step::Failed(fault) => {
                 self.state = State::Idle;
+                let wrong = usize::from(fault == Fault::AuthFailed);
+                self.failed_logins = self.failed_logins.saturating_add(wrong);
                 self.refuse(&fault, None);
             }
         }

@@ -16,6 +16,7 @@ use mailroot::dns::message::{self as dns, Query, Reading, Said};
 use mailroot::mail::envelope::Body;
 use mailroot::mail::header::{Facts, Field, Plan, Walker, fields};
 use mailroot::mail::{Address, Domain, Envelope, Outcome, Recipient};
+use mailroot::net::proxy::{HEAD, Head, REST, Source};
 use mailroot::queue::accept::Accept;
 use mailroot::queue::progress::Progress;
 use mailroot::queue::record;
@@ -47,10 +48,27 @@ pub const ALL: &[(&str, Check)] = &[
     ("header", header),
     ("journal", journal),
     ("line", line),
+    ("proxy", proxy),
     ("reply", reply),
     ("sasl", sasl),
     ("server", server),
 ];
+
+/// The header of a load balancer: read from its length alone, and what names a client has room for its address.
+pub fn proxy(input: &[u8]) {
+    let Some((head, rest)) = input.split_first_chunk::<HEAD>() else {
+        return;
+    };
+    let Ok(head) = Head::parse(head) else {
+        return;
+    };
+    assert!(head.rest() <= REST);
+    let rest = &rest[..head.rest().min(rest.len())];
+    if let Ok(Source::Client(client)) = head.source(rest) {
+        assert!(rest.len() >= if client.is_ipv4() { 10 } else { 34 });
+        assert_eq!(client.ip(), client.ip().to_canonical());
+    }
+}
 
 /// The choices at the front of an input.
 struct Choices<'a>(&'a [u8]);

@@ -5,6 +5,7 @@
 
 pub mod error;
 mod judge;
+pub mod own;
 pub mod pin;
 
 pub use pin::Pin;

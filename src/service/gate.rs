@@ -1,0 +1,296 @@
+//! What a client may do: connect, send so fast, send there, log in. Each refusal names its setting in the log.
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::future;
+
+use crate::config::model::Local;
+use crate::mail::Address;
+use crate::mail::Status;
+use crate::net::Peer;
+use crate::net::clock;
+use crate::net::random;
+use crate::queue::Door;
+use crate::service::event::Event;
+use crate::service::live::Live;
+use crate::service::log::emit;
+use crate::service::shared::Service;
+use crate::service::users::Users;
+use crate::smtp::fault::Fault;
+use crate::smtp::fault::Told;
+use crate::smtp::sasl::Verifier;
+use crate::smtp::sasl::codec;
+use crate::smtp::server::settings::Session;
+
+/// Whom a session is with, as far as policy cares.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Where it calls from.
+    pub ip: IpAddr,
+    /// By which door.
+    pub door: Door,
+    /// A process of this box that we know by other means than its address: it may relay.
+    pub trusted: bool,
+}
+
+impl Client {
+    /// Who is at the other end of a connection to a listener.
+    pub fn of(peer: Peer) -> Self {
+        let (ip, trusted) = match peer {
+            Peer::Ip(address) => (address.ip(), false),
+            Peer::Local => (IpAddr::V4(Ipv4Addr::LOCALHOST), true),
+        };
+        Self {
+            ip,
+            door: Door::Smtp,
+            trusted,
+        }
+    }
+}
+
+/// Whether the client may connect at all; otherwise the setting that says no.
+pub fn may_connect(live: &Live, who: Client) -> Result<(), &'static str> {
+    let access = &live.config.access;
+    if who.trusted {
+        Ok(())
+    } else if access.deny.contain(who.ip) {
+        Err("access.deny names this address")
+    } else if !access.connect.contain(who.ip) {
+        Err("access.connect does not name this address")
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the client may begin another message.
+pub fn may_begin(service: &Service, live: &Live, who: Client) -> Result<(), Fault> {
+    let Some(most) = live.config.limits.messages_per_minute else {
+        return Ok(());
+    };
+    let mut rates = service.rates.borrow_mut();
+    if who.trusted || rates.take(who.ip, most, clock::tick()) {
+        return Ok(());
+    }
+    emit(&Event::Refused {
+        door: "smtp",
+        origin: &who.ip.to_string(),
+        why: &format!("limits.messages_per_minute: this client has sent its {most}"),
+    });
+    Err(Fault::TooFast)
+}
+
+/// Local domains are open to whoever may connect; everything else is relaying (promise G5).
+pub fn may_send(live: &Live, who: Client, session: &Session, to: &Address) -> Result<(), Fault> {
+    let access = &live.config.access;
+    let domain = to.domain();
+    let may_relay = who.trusted || session.login.is_some() || access.relay.contain(who.ip);
+    let verdict = if live.config.routing.is_local(domain) {
+        if !has_mailbox(&live.config.local, to) {
+            Err((Fault::NoMailbox, "local.mailboxes does not name it"))
+        } else if !may_relay && is_routed(to) && !is_listed(&live.config.local, to) {
+            // RFC 5321 s3.6.1 and s4.1.1.3: nobody has to relay for whom a local part names.
+            let why =
+                "a path in the local part is relaying, and access.relay does not name this client";
+            Err((Fault::NoRelay, why))
+        } else {
+            Ok(())
+        }
+    } else if may_relay || access.relay_domains.iter().any(|one| one.matches(domain)) {
+        Ok(())
+    } else {
+        Err((Fault::NoRelay, "access.relay does not name this client"))
+    };
+    verdict.map_err(|(fault, why)| {
+        emit(&Event::RecipientRefused {
+            client: &who.ip.to_string(),
+            to: &to.to_string(),
+            why,
+        });
+        fault
+    })
+}
+
+/// Whether a local part asks to be sent on: `user%host`, `host!user`, `user@host`.
+fn is_routed(to: &Address) -> bool {
+    to.local().contains(['%', '!', '@'])
+}
+
+fn is_listed(local: &Local, to: &Address) -> bool {
+    let name = to.local().to_lowercase();
+    let whole = to.to_string().to_lowercase();
+    let names = |list: &Vec<String>| list.iter().any(|one| *one == name || *one == whole);
+    local.mailboxes.as_ref().is_some_and(names)
+}
+
+/// Whether a local address exists. Postmaster always does (RFC 5321 s4.5.1).
+fn has_mailbox(local: &Local, to: &Address) -> bool {
+    local.mailboxes.is_none()
+        || to.local().eq_ignore_ascii_case("postmaster")
+        || is_listed(local, to)
+}
+
+/// Checks a password; the answer takes longer with each failure.
+pub async fn check_password(
+    service: &Service,
+    live: &Live,
+    who: Client,
+    name: String,
+    password: String,
+) -> Result<(), Fault> {
+    let users = wait_for_turn(service, live, who, &name).await?;
+    let asked = name.clone();
+    let checked = service.worker.run(move || users.check(&asked, &password));
+    if checked.await.map_err(|why| unusable(&why))? {
+        service.guard.borrow_mut().forgive(who.ip);
+        return Ok(());
+    }
+    failed(who, &name, "wrong name or password");
+    Err(Fault::AuthFailed)
+}
+
+/// Finds a verifier and a nonce for it; also these come later after each failure.
+pub async fn find_verifier(
+    service: &Service,
+    live: &Live,
+    who: Client,
+    name: String,
+) -> Result<(Verifier, String), Fault> {
+    let users = wait_for_turn(service, live, who, &name).await?;
+    let found = service.worker.run(move || users.find(&name));
+    let verifier = found.await.map_err(|why| unusable(&why))?;
+    let mut nonce = [0; 18];
+    random::fill(&mut nonce).map_err(|error| unusable(&error.to_string()))?;
+    Ok((verifier, codec::encode(&nonce)))
+}
+
+/// An exchange that found a verifier has ended: well, or with a wrong proof.
+pub fn proved(service: &Service, who: Client, name: &str, good: bool) {
+    if good {
+        service.guard.borrow_mut().forgive(who.ip);
+    } else {
+        failed(who, name, "wrong name or password");
+    }
+}
+
+async fn wait_for_turn(
+    service: &Service,
+    live: &Live,
+    who: Client,
+    name: &str,
+) -> Result<Arc<Users>, Fault> {
+    let Some(users) = &live.users else {
+        return Err(Fault::AuthFailed);
+    };
+    let turn = service.guard.borrow_mut().attempt(who.ip, clock::tick());
+    match turn {
+        Ok(Duration::ZERO) => {}
+        Ok(wait) => {
+            let waited = async {
+                Timer::after(wait).await;
+                Ok(())
+            };
+            let ended = async {
+                service.ending.begun().await;
+                Err(Fault::Stopping)
+            };
+            future::or(waited, ended).await?;
+        }
+        Err(_) => {
+            failed(who, name, "too many failed logins from this address");
+            return Err(Fault::TooManyLogins);
+        }
+    }
+    Ok(Arc::clone(users))
+}
+
+fn failed(who: Client, user: &str, why: &str) {
+    emit(&Event::LoginFailed {
+        client: &who.ip.to_string(),
+        user,
+        why,
+    });
+}
+
+/// The file of users cannot be used: our fault, and nobody gets in.
+fn unusable(why: &str) -> Fault {
+    emit(&Event::Trouble { what: "users", why });
+    let text = "Temporary authentication failure; please try later";
+    Fault::Told(Box::new(Told::new(454, Status::new(4, 7, 0), text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Client, may_connect, may_send};
+    use crate::config::{Config, File, Flags, load};
+    use crate::mail::Address;
+    use crate::net::tls::Tls;
+    use crate::net::{Peer, TrustedClock};
+    use crate::service::live::Live;
+    use crate::smtp::fault::Fault;
+    use crate::smtp::server::settings::Session;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    fn live(text: &str) -> Rc<Live> {
+        let file = File { name: "f", text };
+        let config: Config = load(Some(file), &Flags::default(), "box").unwrap().0;
+        Live::new(config, &Tls::new(Arc::new(TrustedClock::new()))).unwrap()
+    }
+
+    fn client(ip: &str) -> Client {
+        Client::of(Peer::from_addr(format!("{ip}:1").parse().unwrap()))
+    }
+
+    #[test]
+    fn a_denied_network_stays_out_whatever_is_allowed() {
+        let live = live("[access]\nconnect = ['10.0.0.0/8']\ndeny = ['10.1.0.0/16']");
+        for (ip, good) in [("10.0.0.1", true), ("10.1.2.3", false), ("11.0.0.1", false)] {
+            assert_eq!(may_connect(&live, client(ip)).is_ok(), good, "{ip}");
+        }
+        assert!(may_connect(&live, Client::of(Peer::Local)).is_ok());
+    }
+
+    #[test]
+    fn who_may_send_where() {
+        let live = live(
+            "[access]\nrelay = ['10.0.0.0/8']\nrelay_domains = ['office.example']\n\
+             [local]\ndomains = ['nas.lan', 'two.lan']\nmailboxes = ['Alerts', 'info@two.lan', 'a%b']",
+        );
+        let logged_in = Session {
+            login: Some("tim".to_owned()),
+            ..Session::default()
+        };
+        let anybody = Session::default();
+        for (ip, session, to, want) in [
+            ("192.0.2.1", &anybody, "alerts@nas.lan", Ok(())),
+            ("192.0.2.1", &anybody, "ALERTS@two.lan", Ok(())),
+            ("192.0.2.1", &anybody, "info@two.lan", Ok(())),
+            ("192.0.2.1", &anybody, "info@nas.lan", Err(Fault::NoMailbox)),
+            (
+                "10.0.0.1",
+                &logged_in,
+                "info@nas.lan",
+                Err(Fault::NoMailbox),
+            ),
+            ("192.0.2.1", &anybody, "PostMaster@nas.lan", Ok(())),
+            ("192.0.2.1", &anybody, "a%b@nas.lan", Ok(())),
+            ("192.0.2.1", &anybody, "x@else.example", Err(Fault::NoRelay)),
+            ("192.0.2.1", &anybody, "x@office.example", Ok(())),
+            (
+                "192.0.2.1",
+                &anybody,
+                "x@a.office.example",
+                Err(Fault::NoRelay),
+            ),
+            ("192.0.2.1", &logged_in, "x@else.example", Ok(())),
+            ("10.0.0.1", &anybody, "x@else.example", Ok(())),
+        ] {
+            let to = Address::parse(to).unwrap();
+            assert_eq!(may_send(&live, client(ip), session, &to), want, "{ip} {to}");
+        }
+    }
+}
