@@ -263,6 +263,13 @@ impl Mailroot {
     pub fn stop(mut self) -> String {
         self.signal("TERM");
         let status = self.child.wait().unwrap();
+        // Its last line may still be on its way to us.
+        let seen = self.log.seen.lock().unwrap();
+        let over = self
+            .log
+            .news
+            .wait_timeout_while(seen, PATIENCE, |seen| !seen.1);
+        drop(over.unwrap());
         assert!(status.success(), "{status}:\n{}", self.log());
         self.log()
     }
