@@ -41,6 +41,9 @@ use crate::smtp::data::Stuffer;
 /// smaller gaps.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What a session keeps for the bodies of its next messages, in bytes.
+const SCRATCH: usize = 8192;
+
 /// Why a connection carries nothing, and whether the setup is at fault.
 struct Failed {
     held: bool,
@@ -280,8 +283,10 @@ impl Talk<'_> {
                         }
                         _ => Sent::Lost,
                     };
-                    // What a large body needed is given back.
-                    scratch = Vec::new();
+                    if scratch.capacity() > SCRATCH {
+                        // What a large body needed is given back.
+                        scratch = Vec::new();
+                    }
                     match sent {
                         Sent::Whole => client.on_body_sent(),
                         Sent::Lost => client.on_write_failed(),
