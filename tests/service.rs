@@ -393,8 +393,9 @@ fn strangers_may_not_relay_and_limits_say_which() {
     );
     assert!(
         talk.say("RCPT TO:<b%office.example@nas.example>")
-            .starts_with("250")
+            .starts_with("550 5.7.1 Unable to relay")
     );
+    assert!(talk.say("RCPT TO:<b@nas.example>").starts_with("250"));
     assert!(talk.say("RCPT TO:<postmaster>").starts_with("250"));
     assert!(talk.say("RCPT TO:<c@nas.example>").starts_with("452 4.5.3"));
     let _second = Talk::connect(box_.address);

@@ -264,6 +264,9 @@ impl Mailroot {
         self.signal("TERM");
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}:\n{}", self.log());
+        // Its last lines may still be on their way through the pipe.
+        let seen = self.log.seen.lock().unwrap();
+        drop(self.log.news.wait_while(seen, |seen| !seen.1).unwrap());
         self.log()
     }
 
