@@ -47,10 +47,10 @@ fn cited(text: &str) -> BTreeSet<u32> {
     text.split("RFC ")
         .skip(1)
         .filter_map(|rest| {
-            let digits = rest
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(rest.len());
-            rest[..digits].parse().ok()
+            rest.split(|c: char| !c.is_ascii_digit())
+                .next()?
+                .parse()
+                .ok()
         })
         .collect()
 }

@@ -104,8 +104,8 @@ pub struct Core<M: Medium> {
     pub(super) coming: (usize, u64),
     /// The latch: why nothing is accepted.
     pub(super) broken: Option<String>,
-    /// Since a failure something is parked whose older record may count as dead already: nothing may be forgotten.
-    pub(super) doubt: bool,
+    /// What was parked is being written: some of it is neither parked nor written at the moment.
+    pub(super) unparking: bool,
     /// Number and end of the segment written last.
     pub(super) last: (u64, u32),
     pub(super) next_number: u64,
@@ -171,7 +171,7 @@ impl<M: Medium> Core<M> {
             answers: Vec::new(),
             coming: (0, 0),
             broken: None,
-            doubt: false,
+            unparking: false,
             last,
             next_number: last.0.saturating_add(1),
             next_id: found.next_id,
@@ -337,8 +337,7 @@ impl<M: Medium> Core<M> {
         self.settle_limbo();
         self.copied = false;
         self.apply(true);
-        if !self.is_parked() {
-            self.doubt = false;
+        if !self.unparking && !self.is_parked() {
             for id in std::mem::take(&mut self.unlink) {
                 // An orphan costs room until the next start, not mail.
                 let _ = self.medium.unlink(Folder::Queue, &segment::body_name(id));

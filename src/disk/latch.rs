@@ -50,7 +50,6 @@ impl<M: Medium> Core<M> {
         self.copying = None;
         self.copied = false;
         self.written = 0;
-        self.doubt = true;
         let buffer = std::mem::take(&mut self.buffer);
         let start = if active.base == 0 { SECTOR } else { 0 };
         self.park(buffer.get(start..).unwrap_or_default(), active.salt);
@@ -156,6 +155,7 @@ impl<M: Medium> Core<M> {
 
     /// Writes what was parked; what cannot be written is parked again.
     pub(super) fn unpark(&mut self) {
+        self.unparking = true;
         let parked = std::mem::take(&mut lock(&self.index).parked);
         for (
             id,
@@ -187,5 +187,6 @@ impl<M: Medium> Core<M> {
                 None => {}
             }
         }
+        self.unparking = false;
     }
 }

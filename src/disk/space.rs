@@ -316,11 +316,11 @@ impl<M: Medium> Core<M> {
 
     /// Takes segments without life off the old end; the next header forgets them. Everything written so far must be
     /// synced, for it is what killed them.
+    ///
+    /// What is parked and not written yet does no harm: a Progress or Hold lies behind the Accept of its message, so
+    /// while the message lives neither is forgotten; and a message that is done may be.
     fn forget_dead(&mut self) {
         let dead = {
-            if self.doubt {
-                return;
-            }
             let index = lock(&self.index);
             let dead = |segment: &&Segment| index.slot(segment.slot).live == 0;
             self.used.iter().take_while(dead).count()

@@ -613,7 +613,9 @@ impl Model {
                         "{what}: {id} reports the end of {of}, which lives"
                     );
                 }
-                let later = self.messages[&of].done || self.messages[&of].firm_done;
+                let mut others = live.iter().map(|other| self.messages[other].joined);
+                let other = others.any(|joined| joined == Some((of, None)));
+                let later = other || self.messages[&of].done || self.messages[&of].firm_done;
                 if message.end != End::Acknowledged && !there && state.is_none() && !later {
                     assert!(of_there, "{what}: {of} ended without its report {id} (G2)");
                 }

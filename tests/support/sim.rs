@@ -27,6 +27,8 @@ pub enum Fault {
     FailAt(u64),
     /// One call fails, and the power goes at a later one.
     FailThenDie(u64, u64),
+    /// All calls from the first up to the second fail, and the power goes at the third.
+    FailFromThenDie(u64, u64, u64),
     /// All calls from this one up to the other fail.
     FailFrom(u64, u64),
 }
@@ -343,6 +345,9 @@ impl SimDisk {
             Fault::DieAt(at) => (at == call, at == call),
             Fault::FailAt(at) => (at == call, false),
             Fault::FailThenDie(at, end) => (at == call || end == call, end == call),
+            Fault::FailFromThenDie(from, to, end) => {
+                ((from..to).contains(&call) || end == call, end == call)
+            }
             Fault::FailFrom(from, to) => ((from..to).contains(&call), false),
         };
         let text = format!("{call} {}{}", what(), if fails { " FAILS" } else { "" });

@@ -125,9 +125,11 @@ impl Server {
             (State::Idle, Command::Atrn(domains)) => {
                 if !self.settings.extensions.atrn {
                     self.refuse(&Fault::NotHere("ATRN is not available"), None);
+                } else if !self.may_proceed() {
+                    // It has said why.
                 } else if self.session.login.is_none() {
                     self.refuse(&Fault::NeedsAuth, None);
-                } else if self.may_proceed() {
+                } else {
                     self.state = State::AskAtrn(domains);
                 }
             }
@@ -201,7 +203,7 @@ impl Server {
                 self.state = State::AskBegin(open, part);
                 return;
             }
-            _ => Fault::Order("need MAIL command"),
+            _ => self.missing().unwrap_or(Fault::Order("need MAIL command")),
         };
         // The bytes are on their way whatever we say (RFC 3030 s2).
         self.state = State::DrainPart(size, fault);
@@ -222,16 +224,23 @@ impl Server {
 
     /// Whether the client said what has to be said first; refuses it otherwise.
     fn may_proceed(&mut self) -> bool {
-        let fault = if self.session.hello.is_empty() {
-            Fault::Order("send EHLO or HELO first")
+        let missing = self.missing();
+        if let Some(fault) = &missing {
+            self.refuse(fault, None);
+        }
+        missing.is_none()
+    }
+
+    /// What has to be said before any mail.
+    fn missing(&self) -> Option<Fault> {
+        if self.session.hello.is_empty() {
+            Some(Fault::Order("send EHLO or HELO first"))
         } else if self.settings.require_tls && !self.session.tls {
-            Fault::NeedsTls
+            Some(Fault::NeedsTls)
         } else if self.settings.require_auth && self.session.login.is_none() {
-            Fault::NeedsAuth
+            Some(Fault::NeedsAuth)
         } else {
-            return true;
-        };
-        self.refuse(&fault, None);
-        false
+            None
+        }
     }
 }

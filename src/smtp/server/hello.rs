@@ -17,8 +17,7 @@ pub fn write(out: &mut Out, settings: &Settings, session: &Session, plus: bool) 
     if settings.starttls && !session.tls {
         offer("STARTTLS");
     }
-    if settings.auth.any() && (session.tls || settings.auth_without_tls) && session.login.is_none()
-    {
+    if settings.takes_auth(session.tls) && session.login.is_none() {
         offer(&format!("AUTH{}", Names(settings.auth, plus)));
     }
     match settings.message_size {

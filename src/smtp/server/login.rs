@@ -90,7 +90,7 @@ impl Login {
         if !settings.auth.any() {
             return Err(Fault::NotHere("AUTH is not available"));
         }
-        if !session.tls && !settings.auth_without_tls {
+        if !settings.takes_auth(session.tls) {
             return Err(Fault::AuthNeedsTls);
         }
         let offered = settings.auth;

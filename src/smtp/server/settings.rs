@@ -43,6 +43,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether AUTH is taken on a connection that is encrypted, or not.
+    pub fn takes_auth(&self, tls: bool) -> bool {
+        self.auth.any() && (tls || (self.auth_without_tls && !self.require_tls))
+    }
+
     /// A server of this name with usual limits, without TLS and AUTH.
     pub fn new(hostname: Domain) -> Self {
         Self {
