@@ -13,16 +13,20 @@ pub struct Stamp {
 
 impl Stamp {
     /// The stamp of the file that is there now.
-    #[expect(
+    #[allow(
         clippy::useless_conversion,
+        clippy::unnecessary_fallible_conversions,
         reason = "the kernel's types differ between targets"
     )]
     pub fn of(path: &Path) -> io::Result<Self> {
         let stat = rustix::fs::stat(path)?;
         Ok(Self {
-            inode: u64::from(stat.st_ino),
-            size: u64::try_from(stat.st_size).unwrap_or(0),
-            written: (i64::from(stat.st_mtime), u64::from(stat.st_mtime_nsec)),
+            inode: stat.st_ino.try_into().unwrap_or(u64::MAX),
+            size: stat.st_size.try_into().unwrap_or(u64::MAX),
+            written: (
+                stat.st_mtime.try_into().unwrap_or(i64::MAX),
+                stat.st_mtime_nsec.try_into().unwrap_or(u64::MAX),
+            ),
         })
     }
 }

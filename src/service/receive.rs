@@ -62,7 +62,7 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
     let Some(door) = live.doors.get(at) else {
         return;
     };
-    let peer = match door.peer(&mut stream, peer).await {
+    let peer = match Box::pin(door.peer(&mut stream, peer)).await {
         Ok(peer) => peer,
         Err(why) => {
             return emit(&Event::ClientRefused {
@@ -87,21 +87,26 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
         (Ok(()), Ok(_)) => None,
     };
     let settings = door.settings(ip);
-    if let Some((fault, why)) = refusal {
+    let implicit = door.is_implicit();
+    if let Some((_, why)) = &refusal {
+        let client = ip.to_string();
         emit(&Event::ClientRefused {
-            client: &ip.to_string(),
-            why: &why,
+            client: &client,
+            why,
         });
+    }
+    let stream = match (implicit, &refusal) {
+        (false, _) => Some(stream),
+        (true, None) => Box::pin(secured(&service, &live, stream, who)).await,
         // Before the handshake there is no way to say it.
-        if !door.is_implicit() {
-            let server = Server::refused(settings, Some(ip), &fault, now);
-            converse(&service, &live, stream, server, who).await;
-        }
-    } else if !door.is_implicit() {
-        let server = Server::new(settings, Some(ip), false, now);
-        converse(&service, &live, stream, server, who).await;
-    } else if let Some(stream) = secured(&service, &live, stream, who).await {
-        let server = Server::new(settings, Some(ip), true, clock::tick());
+        (true, Some(_)) => None,
+    };
+    if let Some(stream) = stream {
+        let server = match refusal {
+            Some((fault, _)) => Server::refused(settings, Some(ip), &fault, now),
+            None => Server::new(settings, Some(ip), implicit, clock::tick()),
+        };
+        // One place for it: the session is most of what a connection costs.
         converse(&service, &live, stream, server, who).await;
     }
     drop(place);
