@@ -88,8 +88,8 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "queue",
-        usage: "list | show ID | retry [ID] | remove ID",
-        help: "Shows what waits, tries it now, or takes it out.",
+        usage: "list | show ID | retry [ID] | remove ID | hold ID | release ID",
+        help: "Shows what waits, tries it now, takes it out, or keeps it from going.",
     },
     Command {
         name: "demo",

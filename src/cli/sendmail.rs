@@ -239,7 +239,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, Fault> {
                     }
                     Some("v" | "t") => {
                         return Err(Fault::Usage(
-                            "addresses are not looked up here; `mailroot why` and `mailroot doctor` say more".into(),
+                            "addresses are not looked up here; send a message, then `mailroot queue list` shows what becomes of it".into(),
                         ));
                     }
                     _ => return Err(Fault::Usage("-b takes one of m, p, s, i".into())),
