@@ -72,6 +72,37 @@ fn promises_hold_at_every_cut() {
     println!("{states} states after a power cut");
 }
 
+/// The same in the steady state, where segments die, are forgotten, and are overwritten.
+#[test]
+fn promises_hold_while_segments_are_used_again() {
+    let mut states = 0;
+    for seed in 1..=if long() { 20 } else { 2 } {
+        let play = |fault| {
+            let disk = SimDisk::new(seed);
+            disk.set_fault(fault);
+            let mut run = Run::new(disk, options(), seed).unwrap();
+            run.brisk = true;
+            for _ in 0..90 {
+                if !run.disk.is_dead() {
+                    run.step();
+                }
+            }
+            run
+        };
+        let calls = play(Fault::None).disk.calls();
+        for at in (calls / 3..=calls).step_by(if long() { 1 } else { 2 }) {
+            let run = play(Fault::DieAt(at));
+            for (number, cut) in CUTS.iter().enumerate() {
+                let disk = run.disk.cut(*cut, seed ^ at << 8 ^ (number as u64) << 32);
+                let what = format!("seed {seed}, brisk, cut at {at} of {calls}, {cut:?}");
+                run.model.check(&disk, &options(), &what);
+                states += 1;
+            }
+        }
+    }
+    println!("{states} states while segments are used again");
+}
+
 /// Promise G1 again, for the recovery itself: it only ever removes left-overs and syncs.
 #[test]
 fn a_cut_during_recovery_changes_nothing() {

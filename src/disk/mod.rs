@@ -47,7 +47,8 @@
 //! ```
 //!
 //! What the callers owe:
-//! - A pickup file is renamed to `sorttemp/<id>.claim` with the id of its draft, and unlinked after `accept` said
+//! - A pickup file is renamed to `sorttemp/<id>.claim` with the id of its draft, both folders are synced (once for
+//!   several claims), and it is unlinked after `accept` said
 //!   `Ok` and before the message is handed to the schedule: while a claim is there its message must not be `done`,
 //!   or a restart takes it in twice.
 //! - `progress`, `done`, `begin`, `hold` are orders, not questions; they return at once, survive `kill -9`, and a
