@@ -28,8 +28,9 @@ pub async fn session(service: &Rc<Service>) {
         let envelope = attempt.message.stored.accept.envelope.clone();
         let recipients = attempt.recipients.clone();
         let (id, mut body) = (attempt.id, attempt.message.body);
+        let crc = attempt.message.stored.body_crc;
         let job = move || {
-            let written = write(&folder, id, &envelope, &recipients, &mut body);
+            let written = write(&folder, id, &envelope, &recipients, (&mut body, crc));
             (body, written)
         };
         let (body, written) = service.worker.run(job).await;
@@ -47,13 +48,13 @@ pub async fn session(service: &Rc<Service>) {
     }
 }
 
-/// Writes one message. Blocks.
+/// Writes one message, whose body file has this checksum when it has one. Blocks.
 fn write(
     folder: &Mutex<DropFolder>,
     id: MsgId,
     envelope: &Envelope,
     recipients: &[usize],
-    body: &mut StoredBody,
+    (body, crc): (&mut StoredBody, Option<u32>),
 ) -> Result<PathBuf, Fault> {
     let mut folder = folder.lock().unwrap_or_else(PoisonError::into_inner);
     let receivers: Vec<&Address> = recipients
@@ -63,11 +64,17 @@ fn write(
         .collect();
     let mut file = folder.begin(id, envelope.sender.as_ref(), &receivers, body.len())?;
     let (mut block, mut offset) = (Vec::new(), 0);
+    let mut seen = crc32fast::Hasher::new();
+    let unreadable = |error| Fault::Io(PathBuf::from("the queue"), error);
     while offset < body.len() {
-        body.read_blocking(offset, &mut block)
-            .map_err(|error| Fault::Io(PathBuf::from("the queue"), error))?;
+        body.read_blocking(offset, &mut block).map_err(unreadable)?;
+        seen.update(&block);
         offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
         file.append(&block)?;
+    }
+    if crc.is_some_and(|crc| crc != seen.finalize()) {
+        let damaged = std::io::Error::other("the stored body is damaged");
+        return Err(unreadable(damaged));
     }
     file.finish()
 }
