@@ -118,6 +118,15 @@ async fn record(service: &Rc<Service>, attempt: &mut Attempt, follows: &Follows)
     false
 }
 
+/// Whether a recipient with this outcome waits for another attempt.
+fn tried_again(outcome: &Outcome, life: Life) -> bool {
+    match outcome {
+        Outcome::Done(_) | Outcome::Never(_) => false,
+        Outcome::Later(_) => life.age < life.expire,
+        Outcome::Hold(_) => true,
+    }
+}
+
 /// Logs and counts the outcomes.
 fn tell(
     service: &Service,
@@ -146,29 +155,19 @@ fn tell(
                     reply: why,
                 });
             }
-            Outcome::Later(_) if life.age < life.expire => {
-                counts.deferred = counts.deferred.wrapping_add(1);
-                emit(&Event::Deferred {
-                    id,
-                    to,
-                    way,
-                    why,
-                    wait_secs: wait.as_secs(),
-                });
-            }
-            Outcome::Hold(_) => {
-                counts.deferred = counts.deferred.wrapping_add(1);
-                emit(&Event::Deferred {
-                    id,
-                    to,
-                    way,
-                    why,
-                    wait_secs: wait.as_secs(),
-                });
-            }
-            Outcome::Later(_) | Outcome::Never(_) => {
+            _ if !tried_again(outcome, life) => {
                 counts.failed = counts.failed.wrapping_add(1);
                 emit(&Event::Failed { id, to, way, why });
+            }
+            _ => {
+                counts.deferred = counts.deferred.wrapping_add(1);
+                emit(&Event::Deferred {
+                    id,
+                    to,
+                    way,
+                    why,
+                    wait_secs: wait.as_secs(),
+                });
             }
         }
     }
