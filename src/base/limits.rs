@@ -171,6 +171,9 @@ pub const DNS_ADDRESSES: usize = 16;
 /// Most mail exchangers kept of one domain, the best preferences first: nobody gets through more in one attempt.
 pub const DNS_EXCHANGERS: usize = 16;
 
+/// Most names of one address that are held against it: an honest one has one or two.
+pub const DNS_NAMES: usize = 4;
+
 /// Most name servers asked in one lookup (the C library reads three).
 pub const DNS_SERVERS: usize = 4;
 

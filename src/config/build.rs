@@ -395,6 +395,8 @@ fn listen(block: &Block) -> Option<Listen> {
         require_auth: block.get("require_auth")?,
         insecure_auth: block.get("insecure_auth")?,
         proxy_from: Networks::new(block.get("proxy_from")?),
+        relay: block.get("relay").map(Networks::new),
+        reverse_dns: block.or_off("reverse_dns")?,
     })
 }
 

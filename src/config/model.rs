@@ -71,6 +71,10 @@ pub struct Listen {
     pub insecure_auth: bool,
     /// Who speaks the PROXY protocol.
     pub proxy_from: Networks,
+    /// Who may send to domains that are not local; `None` is what `access` says.
+    pub relay: Option<Networks>,
+    /// How long a client's name may be looked up; `None` is not at all.
+    pub reverse_dns: Option<Duration>,
 }
 
 /// How TLS begins on a listener. Without a certificate it does not.

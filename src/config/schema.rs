@@ -233,6 +233,20 @@ pub const ROWS: &[Row] = &[
         "The load balancers that speak the PROXY protocol, version 2. A connection from one of them must begin with \
          it, and counts as coming from the address in it; anybody else's may not.",
     ),
+    Row::unset(
+        "listen.relay",
+        Kind::List(&Kind::Network),
+        "192.168.1.0/24",
+        "The networks that may send mail to domains that are not local by this listener. Without it: access.relay.",
+    ),
+    Row::set(
+        "listen.reverse_dns",
+        Kind::OrOff(&Kind::Wait(1, 30)),
+        "off",
+        "How long the name of a client's address may be looked up, so that the Received line can tell it. Only a name \
+         that leads back to the address counts, and nothing is decided by it.",
+    )
+    .iis("EnableReverseDnsLookup", "off"),
     // TLS.
     Row::unset(
         "tls.certificate",

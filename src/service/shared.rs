@@ -93,6 +93,8 @@ pub struct Service {
     pub folders: Folders,
     /// Names to addresses.
     pub resolver: Resolver,
+    /// Clients' addresses to names. What strangers make us ask for pushes nothing out of the other's cache.
+    pub reverse: Resolver,
     /// What all TLS shares.
     pub tls: Rc<Tls>,
     /// The wall clock, as far as it is believed.
@@ -247,6 +249,7 @@ impl Service {
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
         self.resolver.forget();
+        self.reverse.forget();
         self.live.replace(live);
         emit(&Event::Reloaded);
         let service = Rc::clone(self);

@@ -86,11 +86,11 @@ fn open(
     let worker = Worker::start().map_err(io)?;
     let clock = Arc::new(TrustedClock::new());
     let tls = Tls::new(Arc::clone(&clock));
-    let resolver = Resolver::new(resolver::Settings {
+    let names = resolver::Settings {
         servers: config.dns.servers.clone(),
         timeout: Some(config.dns.timeout),
         ..resolver::Settings::default()
-    });
+    };
     let limits = &config.limits;
     let options = Options {
         queue_bytes: limits.queue_bytes,
@@ -115,7 +115,8 @@ fn open(
         journal: opened.journal,
         worker,
         folders,
-        resolver,
+        reverse: Resolver::new(names.clone()),
+        resolver: Resolver::new(names),
         tls,
         clock,
         ways: RefCell::new(Ways::default()),
