@@ -1,4 +1,5 @@
-//! Who may do what: relay by one listener and not by another; and the names of clients, which decide nothing.
+//! Who may do what: relay by one listener and not by another, operate the service or only look at it; and the names of
+//! clients, which decide nothing.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -10,11 +11,14 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use common::{Folder, MAILROOT, Mailroot, PATIENCE, free_port};
+use common::{Folder, MAILROOT, Mailroot, PATIENCE, Talk, free_port, run};
 use simple_dns::rdata::{A, PTR, RData};
 use simple_dns::{CLASS, Name, Packet, QTYPE, ResourceRecord, TYPE};
 
@@ -173,5 +177,141 @@ fn a_clients_name_is_told_when_it_leads_back_and_nobody_waits_past_the_limit() {
             );
         }
     }
+    service.stop();
+}
+
+/// Runs a command of the program as this user and group, its own when `None`; exit code and what it said.
+fn ask(service: &Mailroot, who: Option<(u32, u32)>, words: &[&str]) -> (i32, String) {
+    let mut command = Command::new(MAILROOT);
+    command.args(words).arg("--home").arg(&service.home);
+    if let Some((uid, gid)) = who {
+        command.uid(uid).gid(gid);
+    }
+    let (status, text) = run(&mut command, b"");
+    (status.code().unwrap_or(-1), text)
+}
+
+/// Whether a process of another user can be made here, and can reach the program and the home.
+fn other_users(service: &Mailroot) -> bool {
+    let reaches = |path: &Path| {
+        let modes = path
+            .ancestors()
+            .skip(1)
+            .filter_map(|dir| dir.metadata().ok());
+        modes
+            .into_iter()
+            .all(|meta| meta.permissions().mode() & 1 != 0)
+    };
+    let here = rustix::process::geteuid().is_root()
+        && reaches(Path::new(MAILROOT))
+        && reaches(&service.home.join("control.sock"));
+    if !here {
+        println!("skipped: other users need root and a path that they may enter");
+    }
+    here
+}
+
+#[test]
+fn operators_change_things_and_readers_look_and_strangers_hear_why_not() {
+    let folder = Folder::new("operators");
+    let text =
+        "[[listen]]\naddress = '127.0.0.1:0'\n[[route]]\nhosts = ['127.0.0.1:9']\ntls = 'off'\n";
+    let service = service(&folder, text);
+    let socket = service.home.join("control.sock");
+    let mode = || std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    let mut talk = Talk::connect(service.address);
+    talk.say("EHLO x");
+    let reply = talk.send(
+        "a@x.example",
+        &["b@else.example"],
+        "Subject: x\r\n\r\nhi\r\n",
+    );
+    let id = reply.split(' ').nth(2).unwrap().to_owned();
+    assert_eq!(ask(&service, None, &["queue", "hold", &id]).0, 0);
+    service.wait_for("the order is told", |l| {
+        l.contains("ordered uid=") && l.contains(&format!("queue hold {id}"))
+    });
+    let others = other_users(&service);
+    let (nobody, group) = (4_000_000_001, 4_000_000_002);
+    if others {
+        let (code, said) = ask(&service, Some((nobody, nobody)), &["status"]);
+        assert_eq!(code, 77, "{said}");
+        assert!(said.contains("[operators]"), "{said}");
+    }
+    // A reload is enough to let others in.
+    let configuration = std::fs::read_to_string(folder.path().join("mailroot.toml")).unwrap();
+    folder.file(
+        "mailroot.toml",
+        format!("{configuration}[operators]\ngroups = ['{group}']\nreaders = ['{nobody}']\n"),
+    );
+    assert_eq!(ask(&service, None, &["reload"]).0, 0);
+    assert_eq!(mode(), 0o666);
+    if others {
+        let reader = Some((nobody, nobody));
+        for words in [
+            &["status"][..],
+            &["status", "--json"],
+            &["queue", "list"],
+            &["queue", "show", &id],
+        ] {
+            let (code, said) = ask(&service, reader, words);
+            assert_eq!(code, 0, "{words:?}: {said}");
+        }
+        for words in [
+            &["reload"][..],
+            &["queue", "retry"],
+            &["queue", "remove", &id],
+            &["queue", "release", &id],
+        ] {
+            let (code, said) = ask(&service, reader, words);
+            assert_eq!(code, 77, "{words:?}: {said}");
+            assert!(said.contains("may look and change nothing"), "{said}");
+        }
+        let (code, said) = ask(&service, Some((4_000_000_003, nobody)), &["status"]);
+        assert_eq!(code, 77, "{said}");
+        assert!(
+            said.contains("user 4000000003 is no operator of this service"),
+            "{said}"
+        );
+        let (code, said) = ask(
+            &service,
+            Some((4_000_000_003, group)),
+            &["queue", "remove", &id],
+        );
+        assert_eq!(code, 0, "{said}");
+        service.wait_for("who did it is told", |l| {
+            l.contains("ordered uid=4000000003") && l.contains("queue remove")
+        });
+        service.wait_for("who tried is told", |l| {
+            l.contains("order-refused uid=4000000001") && l.contains("queue remove")
+        });
+    }
+    service.stop();
+}
+
+#[test]
+fn operators_who_say_nothing_or_take_nothing_keep_nobody_waiting() {
+    let folder = Folder::new("slow-operators");
+    let service = service(&folder, "[[listen]]\naddress = '127.0.0.1:0'\n");
+    let connect = || UnixStream::connect(service.home.join("control.sock")).unwrap();
+    // Half the places: one at a time served them before.
+    let mut silent: Vec<UnixStream> = (0..4).map(|_| connect()).collect();
+    for stream in &mut silent[..2] {
+        stream.write_all(b"stat").unwrap();
+    }
+    let begun = Instant::now();
+    let (code, said) = ask(&service, None, &["status"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+    // All places and more: they are thrown out, and then it goes on.
+    silent.extend((0..6).map(|_| connect()));
+    let (code, said) = ask(&service, None, &["status"]);
+    assert_eq!(code, 0, "{said}");
+    let mut long = connect();
+    long.write_all(&[b'x'; 5000]).unwrap();
+    let mut text = String::new();
+    let _ = long.read_to_string(&mut text);
+    assert!(text.is_empty() || text.starts_with("refused\n"), "{text}");
     service.stop();
 }

@@ -54,6 +54,8 @@ pub struct Config {
     pub log: Log,
     /// The control socket.
     pub control: Control,
+    /// Who may use it.
+    pub operators: Operators,
 }
 
 /// One listener.
@@ -291,4 +293,30 @@ pub struct Log {
 pub struct Control {
     /// Its path, at most 107 bytes.
     pub socket: PathBuf,
+}
+
+/// Who may use the control socket besides root and the service's own user: names or numbers of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operators {
+    /// Users who may do everything.
+    pub users: Vec<String>,
+    /// Groups whose members may.
+    pub groups: Vec<String>,
+    /// Users who may look.
+    pub readers: Vec<String>,
+    /// Groups whose members may.
+    pub reader_groups: Vec<String>,
+}
+
+impl Operators {
+    /// Whether nobody is named.
+    pub fn is_empty(&self) -> bool {
+        let lists = [
+            &self.users,
+            &self.groups,
+            &self.readers,
+            &self.reader_groups,
+        ];
+        lists.iter().all(|list| list.is_empty())
+    }
 }

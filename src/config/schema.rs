@@ -159,6 +159,12 @@ pub const SECTIONS: &[Section] = &[
         many: false,
         help: "The socket that `mailroot status` and `mailroot queue` speak to.",
     },
+    Section {
+        name: "operators",
+        many: false,
+        help: "Who may use that socket, besides root and the user that the service runs as. To send mail nobody has to \
+               be named here.",
+    },
 ];
 
 /// Every setting, in the order of the sample; the rows of a section stand together.
@@ -670,6 +676,32 @@ pub const ROWS: &[Row] = &[
         "control.socket",
         Kind::Path,
         "control.sock",
-        "The Unix socket. Only its owner and root may use it.",
+        "The Unix socket. Who may use it stands in [operators].",
+    ),
+    // Operators.
+    Row::set(
+        "operators.users",
+        Kind::List(&Kind::Text),
+        "",
+        "Users of this host, by name or number, who may do everything that `mailroot queue` and `mailroot reload` can.",
+    )
+    .iis("Operators", "Administrators"),
+    Row::set(
+        "operators.groups",
+        Kind::List(&Kind::Text),
+        "",
+        "Groups of this host, by name or number, whose members may do so.",
+    ),
+    Row::set(
+        "operators.readers",
+        Kind::List(&Kind::Text),
+        "",
+        "Users who may see the status and the queue, and change nothing.",
+    ),
+    Row::set(
+        "operators.reader_groups",
+        Kind::List(&Kind::Text),
+        "",
+        "Groups whose members may see the status and the queue, and change nothing.",
     ),
 ];

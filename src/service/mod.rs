@@ -21,6 +21,7 @@ pub mod live;
 pub mod log;
 pub mod naming;
 pub mod notices;
+pub mod operators;
 pub mod pickups;
 pub mod receive;
 pub mod relay;

@@ -38,6 +38,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::operators;
 use crate::service::signal::Ending;
 use crate::service::signal::Wake;
 use crate::service::ways::Ways;
@@ -250,6 +251,13 @@ impl Service {
         self.tls.forget_roots();
         self.resolver.forget();
         self.reverse.forget();
+        if let Err(error) = operators::guard(&config.control.socket, &config.operators) {
+            let why = error.to_string();
+            emit(&Event::Trouble {
+                what: "control",
+                why: &why,
+            });
+        }
         self.live.replace(live);
         emit(&Event::Reloaded);
         let service = Rc::clone(self);

@@ -229,7 +229,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     sweep(&service);
     let live = service.live();
     let listeners = listeners(&live.config)?;
-    let control = control::bind(&live.config.control.socket)?;
+    let control = control::bind(&live.config)?;
     let mut signals =
         Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
     resume(&service, &recovery);
