@@ -2,13 +2,15 @@
 //!
 //! async-io serves every kind of descriptor on any thread. That costs it some seven system calls for each wait, and
 //! its own thread wakes beside ours. So the TCP sockets, which wait a dozen times for each message, are watched here,
-//! by the thread that reads them, and edge-triggered, so that nothing has to be armed again. Timers, name lookups,
-//! connecting, folders and signals stay with async-io: its thread waits for them, and rings.
+//! by the thread that reads them, and edge-triggered, so that nothing has to be armed again; and the time limits of
+//! conversations are kept here, where setting one costs no call. Name lookups, connecting, folders and signals stay
+//! with async-io: its thread waits for them, and rings.
 //!
-//! On a thread that is not inside [`block_on`] nothing is watched, and sockets fall back on async-io.
+//! On a thread that is not inside [`block_on`] nothing is watched, and everything falls back on async-io.
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::future::poll_fn;
 use std::io;
@@ -27,6 +29,7 @@ use std::task::Context;
 use std::task::Poll;
 use std::task::Wake;
 use std::task::Waker;
+use std::time::Duration;
 
 use rustix::event::EventfdFlags;
 use rustix::event::Timespec;
@@ -36,8 +39,12 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::net::SendFlags;
+use smol::Timer;
 use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
+
+use crate::base::Tick;
+use crate::net::clock;
 
 /// Events taken at once; what is left comes with the next wait.
 const EVENTS: usize = 32;
@@ -49,6 +56,9 @@ const READING: EventFlags = EventFlags::IN
     .union(EventFlags::RDHUP)
     .union(EventFlags::ET);
 const BOTH: EventFlags = READING.union(EventFlags::OUT);
+
+/// No single sleep is longer; the kernel counts milliseconds in 31 bits.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 thread_local! {
     static HERE: RefCell<Option<Rc<Poller>>> = const { RefCell::new(None) };
@@ -116,6 +126,14 @@ struct Poller {
     epoll: OwnedFd,
     bell: Arc<Bell>,
     sources: RefCell<Sources>,
+    alarms: RefCell<Alarms>,
+}
+
+/// Whom to wake when, and the next number: what is due at the same moment is told apart by it.
+#[derive(Debug, Default)]
+struct Alarms {
+    set: BTreeMap<(Tick, u32), Waker>,
+    next: u32,
 }
 
 #[derive(Debug, Default)]
@@ -154,6 +172,7 @@ impl Poller {
                 file,
             }),
             sources: RefCell::default(),
+            alarms: RefCell::default(),
         })
     }
 
@@ -161,14 +180,21 @@ impl Poller {
     fn wait(&self) -> io::Result<()> {
         let state = &self.bell.state;
         let sleep = state.compare_exchange(AWAKE, ASLEEP, Ordering::SeqCst, Ordering::SeqCst);
-        let look = Timespec::default();
-        let limit = if sleep.is_ok() { None } else { Some(&look) };
+        let limit = if sleep.is_ok() {
+            self.until_alarm()
+        } else {
+            Some(Duration::ZERO)
+        };
+        let limit = limit.map(|wait| Timespec {
+            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(0),
+            tv_nsec: wait.subsec_nanos().into(),
+        });
         let none = epoll::Event {
             flags: EventFlags::empty(),
             data: EventData::new_u64(BELL),
         };
         let mut events = [none; EVENTS];
-        let count = match epoll::wait(&self.epoll, &mut events, limit) {
+        let count = match epoll::wait(&self.epoll, &mut events, limit.as_ref()) {
             Ok(count) => count,
             Err(Errno::INTR) => 0,
             Err(errno) => return Err(errno.into()),
@@ -184,7 +210,32 @@ impl Poller {
                 source.on_event(flags);
             }
         }
+        self.ring_alarms();
         Ok(())
+    }
+
+    /// How long until the first alarm; none when there is none.
+    fn until_alarm(&self) -> Option<Duration> {
+        let alarms = self.alarms.borrow();
+        let ((first, _), _) = alarms.set.first_key_value()?;
+        Some(first.since(clock::tick()).min(LONGEST))
+    }
+
+    /// Wakes those whose moment has come.
+    fn ring_alarms(&self) {
+        if self.alarms.borrow().set.is_empty() {
+            return;
+        }
+        let now = clock::tick();
+        loop {
+            let mut alarms = self.alarms.borrow_mut();
+            let Some(first) = alarms.set.first_entry().filter(|e| e.key().0 <= now) else {
+                return;
+            };
+            let waker = first.remove();
+            drop(alarms);
+            waker.wake();
+        }
     }
 
     fn add(&self, socket: impl AsFd) -> io::Result<(usize, Rc<Source>)> {
@@ -238,6 +289,63 @@ impl Source {
             if let Some(waker) = self.writer.take() {
                 waker.wake();
             }
+        }
+    }
+}
+
+/// A moment that is waited for.
+#[derive(Debug)]
+pub struct Alarm(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Here {
+        poller: Rc<Poller>,
+        at: Tick,
+        number: u32,
+    },
+    Elsewhere(Timer),
+}
+
+impl Alarm {
+    /// Rings at `at`, or at once when that is past.
+    pub fn at(at: Tick) -> Self {
+        let Some(poller) = HERE.with(|here| here.borrow().clone()) else {
+            return Self(Kind::Elsewhere(Timer::after(at.since(clock::tick()))));
+        };
+        let mut alarms = poller.alarms.borrow_mut();
+        let number = alarms.next;
+        alarms.next = number.wrapping_add(1);
+        drop(alarms);
+        Self(Kind::Here { poller, at, number })
+    }
+
+    /// Rings after `wait`.
+    pub fn after(wait: Duration) -> Self {
+        Self::at(clock::tick().after(wait))
+    }
+}
+
+impl Future for Alarm {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.get_mut().0 {
+            Kind::Here { at, .. } if *at <= clock::tick() => Poll::Ready(()),
+            Kind::Here { poller, at, number } => {
+                let waker = context.waker().clone();
+                poller.alarms.borrow_mut().set.insert((*at, *number), waker);
+                Poll::Pending
+            }
+            Kind::Elsewhere(timer) => Pin::new(timer).poll(context).map(|_| ()),
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Kind::Here { poller, at, number } = &self.0 {
+            poller.alarms.borrow_mut().set.remove(&(*at, *number));
         }
     }
 }
@@ -387,7 +495,8 @@ impl AsyncWrite for Connection {
 
 #[cfg(test)]
 mod tests {
-    use super::{Connection, Watch, block_on};
+    use super::{Alarm, Connection, Watch, block_on};
+    use crate::net::clock;
     use smol::io::{AsyncReadExt, AsyncWriteExt};
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
@@ -459,6 +568,28 @@ mod tests {
             thread.join().unwrap();
         })
         .unwrap();
+    }
+
+    #[test]
+    fn alarms_ring_in_order_and_those_dropped_never() {
+        block_on(async {
+            let start = clock::tick();
+            let after = |millis| Alarm::after(Duration::from_millis(millis));
+            let late = async {
+                after(40).await;
+                2
+            };
+            let early = async {
+                after(20).await;
+                1
+            };
+            assert_eq!(smol::future::or(late, early).await, 1);
+            after(30).await;
+            assert!(clock::tick().since(start) >= Duration::from_millis(50));
+            after(0).await;
+        })
+        .unwrap();
+        smol::block_on(Alarm::after(Duration::from_millis(2)));
     }
 
     #[test]

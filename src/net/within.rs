@@ -11,10 +11,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use smol::Timer;
-
 use crate::base::Tick;
 use crate::net::clock;
+use crate::net::ready::Alarm;
 
 /// It took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,18 +38,14 @@ pub async fn within<F: Future>(wait: Duration, future: F) -> Result<F::Output, T
     Patience::new().wait(wait, future).await
 }
 
-/// What counts as long: one wake more in such a time is no load.
-const LONG: Duration = Duration::from_secs(60);
-
 /// One timer for a whole conversation.
 ///
 /// Setting a timer costs a system call and a wake of the reactor's thread, and nearly every wait of a conversation
 /// ends long before its limit. So the timer of an earlier wait is left running as long as it would not ring too late
-/// for this one; when it rings too early it is set again. That of a long wait is set to ring halfway, so that it does
-/// for one that is somewhat shorter, too.
+/// for this one; when it rings too early it is set again.
 #[derive(Debug, Default)]
 pub struct Patience {
-    set: Option<(Timer, Tick)>,
+    set: Option<(Alarm, Tick)>,
 }
 
 impl Patience {
@@ -73,7 +68,7 @@ impl Patience {
             }
             let until = *until.get_or_insert_with(|| clock::tick().after(wait));
             if self.set.as_ref().is_none_or(|(_, rings)| *rings > until) {
-                self.set(if wait > LONG { wait / 2 } else { wait });
+                self.set = Some((Alarm::at(until), until));
             }
             while let Some((timer, _)) = &mut self.set {
                 if Pin::new(timer).poll(cx).is_pending() {
@@ -84,15 +79,11 @@ impl Patience {
                     self.set = None;
                     return Poll::Ready(Err(TooLate));
                 }
-                self.set(until.since(now));
+                self.set = Some((Alarm::at(until), until));
             }
             Poll::Pending
         })
         .await
-    }
-
-    fn set(&mut self, wait: Duration) {
-        self.set = Some((Timer::after(wait), clock::tick().after(wait)));
     }
 }
 
