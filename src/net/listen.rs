@@ -134,7 +134,10 @@ impl Listener {
         }
         let socket = match sockopt::socket_domain(&socket)? {
             AddressFamily::UNIX => Socket::Unix(Async::new(UnixListener::from(socket))?),
-            _ => Socket::Tcp(Async::new(TcpListener::from(socket))?),
+            _ => {
+                let watch = Watch::new(&socket);
+                Socket::Tcp(Async::new(TcpListener::from(socket))?, watch)
+            }
         };
         Ok(Self {
             socket,
