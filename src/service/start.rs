@@ -28,6 +28,7 @@ use crate::net::listen::Listener;
 use crate::net::listen::Place;
 use crate::net::manager;
 use crate::net::manager::State;
+use crate::net::ready;
 use crate::net::resolver;
 use crate::net::signals::Signal;
 use crate::net::signals::Signals;
@@ -63,7 +64,9 @@ pub fn run(
     log::start(config.log.level, config.log.json);
     let tasks = Rc::new(LocalExecutor::new());
     let (service, recovery) = open(config, Box::new(reread), Rc::clone(&tasks))?;
-    smol::block_on(tasks.run(serve(service, recovery)))
+    // A task like the others, so that it is looked at only when something is there for it.
+    let serving = tasks.spawn(serve(service, recovery));
+    ready::block_on(tasks.run(serving)).map_err(|error| StartError::Io(error.to_string()))?
 }
 
 fn folders(config: &Config) -> Result<Folders, StartError> {
