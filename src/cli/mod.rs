@@ -69,6 +69,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "newaliases" => ExitCode::SUCCESS,
         "queue" => queue::run(args),
         "status" => status::run(args),
+        "reload" => status::reload(args),
         "demo" => demo::run(args),
         "check" => check::run(args),
         "config" => config::run(args),

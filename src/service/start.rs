@@ -91,11 +91,11 @@ fn open(
     let worker = Worker::start().map_err(io)?;
     let clock = Arc::new(TrustedClock::new());
     let tls = Tls::new(Arc::clone(&clock));
-    let resolver = Resolver::new(resolver::Settings {
+    let names = resolver::Settings {
         servers: config.dns.servers.clone(),
         timeout: Some(config.dns.timeout),
         ..resolver::Settings::default()
-    });
+    };
     let limits = &config.limits;
     let options = Options {
         queue_bytes: limits.queue_bytes,
@@ -120,7 +120,8 @@ fn open(
         journal: opened.journal,
         worker,
         folders,
-        resolver,
+        reverse: Resolver::new(names.clone()),
+        resolver: Resolver::new(names),
         tls,
         clock,
         ways: RefCell::new(Ways::default()),
@@ -233,7 +234,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     sweep(&service);
     let live = service.live();
     let listeners = listeners(&live.config)?;
-    let control = control::bind(&live.config.control.socket)?;
+    let control = control::bind(&live.config)?;
     let mut signals =
         Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
     resume(&service, &recovery);
