@@ -416,6 +416,7 @@ fn access(block: &Block) -> Option<Access> {
         connect: Networks::new(block.get("connect")?),
         deny: Networks::new(block.get("deny")?),
         relay: Networks::new(block.get("relay")?),
+        relay_logins: block.get("relay_logins")?,
         relay_domains: block.get("relay_domains")?,
     })
 }

@@ -110,6 +110,8 @@ pub struct Access {
     pub deny: Networks,
     /// Who may send to domains that are not local.
     pub relay: Networks,
+    /// Whether who has logged in may, too.
+    pub relay_logins: bool,
     /// Where everybody who may connect may send to.
     pub relay_domains: Vec<Pattern>,
 }

@@ -306,6 +306,13 @@ pub const ROWS: &[Row] = &[
     )
     .iis("RelayIpList", "none"),
     Row::set(
+        "access.relay_logins",
+        Kind::Bool,
+        "true",
+        "Whether who has logged in may send to domains that are not local, wherever he calls from.",
+    )
+    .iis("RelayForAuth", "on"),
+    Row::set(
         "access.relay_domains",
         Kind::List(&Kind::Pattern),
         "",

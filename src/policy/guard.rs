@@ -12,7 +12,7 @@ use crate::base::Tick;
 use crate::base::limits;
 
 /// A client as it is counted: an IPv4 address, or the /64 that one IPv6 host has to itself (RFC 6177 s2).
-fn key(ip: IpAddr) -> IpAddr {
+pub fn client(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
@@ -65,7 +65,7 @@ impl Guard {
     /// Counts an attempt; answers how long it has to wait before it is looked at. Attempts of one client stand in
     /// line; who would stand longer than the longest wait is sent away.
     pub fn attempt(&mut self, ip: IpAddr, now: Tick) -> Result<Duration, TooMany> {
-        let key = key(ip);
+        let key = client(ip);
         let (failures, next) = match self.table.entries.get(&key) {
             Some(((failures, next), until)) if *until > now => (*failures, *next),
             _ => (0, now),
@@ -83,7 +83,7 @@ impl Guard {
 
     /// The attempt was good: nothing is held against the client.
     pub fn forgive(&mut self, ip: IpAddr) {
-        self.table.entries.remove(&key(ip));
+        self.table.entries.remove(&client(ip));
     }
 }
 
@@ -106,7 +106,7 @@ impl Rates {
     /// Counts a message, unless the client had its `most` for a minute.
     pub fn take(&mut self, ip: IpAddr, most: u32, now: Tick) -> bool {
         const MINUTE: Duration = Duration::from_secs(60);
-        let key = key(ip);
+        let key = client(ip);
         let each = MINUTE.checked_div(most).unwrap_or(MINUTE);
         let full = self
             .table

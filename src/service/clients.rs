@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use crate::policy::guard::client;
+
 /// The counts. At most as many entries as there may be connections.
 #[derive(Debug, Default)]
 pub struct Clients {
@@ -23,8 +25,11 @@ pub enum Full {
 impl std::fmt::Display for Full {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Total(most) => write!(f, "all {most} connections are taken"),
-            Self::Client(most) => write!(f, "this client has {most} connections already"),
+            Self::Total(most) => write!(f, "limits.connections: all {most} are taken"),
+            Self::Client(most) => write!(
+                f,
+                "limits.connections_per_client: this client has {most} already"
+            ),
         }
     }
 }
@@ -39,6 +44,7 @@ pub struct Place {
 impl Clients {
     /// Takes a place, unless `most` in total or `each` for this client are taken.
     pub fn enter(self: &Rc<Self>, ip: IpAddr, most: usize, each: usize) -> Result<Place, Full> {
+        let ip = client(ip);
         let mut counts = self.counts.borrow_mut();
         let (total, by_ip) = &mut *counts;
         if *total >= most {
@@ -96,5 +102,9 @@ mod tests {
         drop(first);
         assert!(clients.enter(ip(1), 3, 2).is_ok());
         assert_eq!(clients.total(), 2);
+        // What one IPv6 host has to itself is one client.
+        let mine = |n: u16| std::net::IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]);
+        let _one = clients.enter(mine(1), 9, 1).unwrap();
+        assert_eq!(clients.enter(mine(2), 9, 1).unwrap_err(), Full::Client(1));
     }
 }

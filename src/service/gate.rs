@@ -9,6 +9,7 @@ use smol::Timer;
 use smol::future;
 
 use crate::config::model::Local;
+use crate::disk::fault::Refused;
 use crate::mail::Address;
 use crate::mail::Status;
 use crate::net::Peer;
@@ -91,11 +92,59 @@ pub fn may_begin(service: &Service, live: &Live, who: Client) -> Result<(), Faul
 const NO_RELAY: &str =
     "the relay list does not name this client: listen.relay, or access.relay without one";
 
+/// The limits of one session that the owner was told of.
+pub type Limits = heapless::Vec<&'static str, 4>;
+
+/// Tells the owner, once a session for each, which limit a client has reached.
+pub fn limit_reached(who: Client, fault: &Fault, told: &mut Limits) {
+    let (key, quiet) = match fault {
+        Fault::TooBig => ("limits.message_bytes", false),
+        Fault::SessionTooBig => ("limits.session_bytes", false),
+        Fault::TooManyErrors => ("limits.errors", false),
+        Fault::TooManyMessages => ("limits.messages_per_connection", false),
+        Fault::TooManyRecipients => ("limits.recipients", false),
+        // Monitors and forgotten connections end like this every day.
+        Fault::SessionOver => ("limits.session_timeout", true),
+        Fault::Silent => ("limits.command_timeout", true),
+        Fault::Stalled => ("limits.data_timeout", true),
+        _ => return,
+    };
+    if told.contains(&key) || told.push(key).is_err() {
+        return;
+    }
+    let client = who.ip.to_string();
+    let why = format!("{key} is reached");
+    emit(&if quiet {
+        Event::SessionFailed {
+            client: &client,
+            why: &why,
+        }
+    } else {
+        Event::Refused {
+            door: "smtp",
+            origin: &client,
+            why: &why,
+        }
+    });
+}
+
+/// Tells the owner, once a session, that the queue takes nothing.
+pub fn queue_refuses(who: Client, refused: &Refused, told: &mut Limits) {
+    let key = "the queue";
+    if !told.contains(&key) && told.push(key).is_ok() {
+        emit(&Event::Refused {
+            door: "smtp",
+            origin: &who.ip.to_string(),
+            why: &refused.to_string(),
+        });
+    }
+}
+
 /// Local domains are open to whoever may connect; everything else is relaying (promise G5).
 pub fn may_send(live: &Live, who: Client, session: &Session, to: &Address) -> Result<(), Fault> {
     let access = &live.config.access;
     let domain = to.domain();
-    let may_relay = who.relays || session.login.is_some();
+    let may_relay = who.relays || (access.relay_logins && session.login.is_some());
     let verdict = if live.config.routing.is_local(domain) {
         if !has_mailbox(&live.config.local, to) {
             Err((Fault::NoMailbox, "local.mailboxes does not name it"))
@@ -263,6 +312,20 @@ mod tests {
             assert_eq!(may_connect(&live, client(ip)).is_ok(), good, "{ip}");
         }
         assert!(may_connect(&live, Client::of(Peer::Local, &Networks::default())).is_ok());
+    }
+
+    #[test]
+    fn a_login_relays_unless_the_owner_says_otherwise() {
+        let logged_in = Session {
+            login: Some("tim".to_owned()),
+            ..Session::default()
+        };
+        let to = Address::parse("x@else.example").unwrap();
+        for (logins, want) in [("true", Ok(())), ("false", Err(Fault::NoRelay))] {
+            let live = live(&format!("[access]\nrelay_logins = {logins}"));
+            assert_eq!(may_send(&live, client("192.0.2.1"), &logged_in, &to), want);
+            assert_eq!(may_send(&live, client("10.0.0.1"), &logged_in, &to), Ok(()));
+        }
     }
 
     #[test]

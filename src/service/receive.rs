@@ -168,6 +168,7 @@ pub async fn converse(
     let mut incoming: Option<Incoming> = None;
     // Who is proving a password, and how many had failed before.
     let mut proving: Option<(String, usize)> = None;
+    let mut told = gate::Limits::new();
     bind(&mut server, &stream);
     let mut now = clock::tick();
     loop {
@@ -177,6 +178,9 @@ pub async fn converse(
                 gate::proved(service, who, name, good);
                 proving = None;
             }
+        }
+        if let Some(fault) = server.take_limit() {
+            gate::limit_reached(who, &fault, &mut told);
         }
         let mut input = block.get(at..end).unwrap_or_default();
         let order = server.next_order(now, &mut input);
@@ -229,10 +233,13 @@ pub async fn converse(
                 Timer::after(until.since(now)).await;
                 now = clock::tick();
             }
-            Order::AskMail { .. } => {
-                let verdict = match service.journal.refusal(0) {
+            Order::AskMail { announced, .. } => {
+                let verdict = match service.journal.refusal(announced) {
                     None => gate::may_begin(service, live, who),
-                    Some(refused) => Err(fault(&refused)),
+                    Some(refused) => {
+                        gate::queue_refuses(who, &refused, &mut told);
+                        Err(fault(&refused))
+                    }
                 };
                 server.on_verdict(verdict);
             }
@@ -377,9 +384,9 @@ async fn commit(
 
 /// What a client hears when the journal would not.
 fn fault(refused: &Refused) -> Fault {
-    if refused.is_full() {
-        Fault::Full
-    } else {
-        Fault::Ours
+    match refused {
+        Refused::QueueBytes | Refused::QueueMessages => Fault::QueueFull,
+        _ if refused.is_full() => Fault::Full,
+        _ => Fault::Ours,
     }
 }

@@ -69,6 +69,10 @@ pub enum Fault {
     TooManyErrors,
     /// The peer was silent for too long: the connection closes.
     Silent,
+    /// The same inside a message.
+    Stalled,
+    /// The session lasted as long as one may: the connection closes.
+    SessionOver,
     /// The service stops: the connection closes.
     Stopping,
 
@@ -88,8 +92,10 @@ pub enum Fault {
     TooFast,
     /// Verdict: too many failed logins.
     TooManyLogins,
-    /// Verdict: the disk or the queue is full.
+    /// Verdict: the disk is full.
     Full,
+    /// Verdict: the queue is full.
+    QueueFull,
     /// Verdict: the drop folder of a local domain is full.
     DropFull,
     /// Verdict: storing failed, or something else of ours.
@@ -153,7 +159,7 @@ impl Fault {
             Self::SessionTooBig => (421, (4, 3, 4)),
             Self::TooManyMessages => (421, (4, 5, 3)),
             Self::TooManyErrors => (421, (4, 7, 0)),
-            Self::Silent => (421, (4, 4, 2)),
+            Self::Silent | Self::Stalled | Self::SessionOver => (421, (4, 4, 2)),
             Self::Stopping => (421, (4, 3, 2)),
             Self::NoAccess => (554, (5, 7, 1)),
             Self::NoRelay | Self::NoSender => (550, (5, 7, 1)),
@@ -161,7 +167,7 @@ impl Fault {
             Self::TooManyConnections => (421, (4, 3, 2)),
             Self::TooManyOfPeer | Self::TooManyLogins => (421, (4, 7, 0)),
             Self::TooFast => (451, (4, 7, 1)),
-            Self::Full => (452, (4, 3, 1)),
+            Self::Full | Self::QueueFull => (452, (4, 3, 1)),
             Self::DropFull => (452, (4, 2, 2)),
             Self::Ours => (451, (4, 3, 0)),
             Self::Loop => (554, (5, 4, 6)),
@@ -182,6 +188,21 @@ impl Fault {
     pub fn counts(&self) -> bool {
         let (code, _) = self.code();
         code >= 500 && !matches!(self, Self::TooBig)
+    }
+
+    /// Whether a limit of the owner's speaks through it, so that the owner should hear of it as well.
+    pub fn is_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::TooBig
+                | Self::SessionTooBig
+                | Self::SessionOver
+                | Self::Silent
+                | Self::Stalled
+                | Self::TooManyErrors
+                | Self::TooManyMessages
+                | Self::TooManyRecipients
+        )
     }
 
     /// The sentence of the reply, about `address` where it is about one.
@@ -232,6 +253,8 @@ impl fmt::Display for FaultText<'_> {
             Fault::TooManyMessages => "Too many messages in this session; please reconnect",
             Fault::TooManyErrors => "Too many errors; closing the connection",
             Fault::Silent => "Timeout; closing the connection",
+            Fault::Stalled => "Timeout inside the message; closing the connection",
+            Fault::SessionOver => "The session has lasted too long; closing the connection",
             Fault::Stopping => "Service stopping; please try later",
             Fault::NoAccess => "Access denied; see [access] of this server",
             Fault::NoRelay => return about(f, "Unable to relay for", self.address),
@@ -242,6 +265,7 @@ impl fmt::Display for FaultText<'_> {
             Fault::TooFast => "Too many messages from your address; please try later",
             Fault::TooManyLogins => "Too many failed logins; please try later",
             Fault::Full => "Insufficient system storage; please try later",
+            Fault::QueueFull => "The queue is full; please try later",
             Fault::DropFull => "Mailbox full; please try later",
             Fault::Ours => "Local error in processing; please try later",
             Fault::Loop => "Too many hops; the message is in a loop",

@@ -112,6 +112,10 @@ pub struct Server {
     /// When the wait for the current command ends; `None` while none is waited for.
     command_end: Option<Tick>,
     session_end: Option<Tick>,
+    /// What is waited for now ends with the session.
+    last_wait: bool,
+    /// The limit that was reached last, until the driver has taken it.
+    limit: Option<Fault>,
     errors: usize,
     failed_logins: usize,
     messages: usize,
@@ -142,6 +146,8 @@ impl Server {
             stopping: false,
             command_end: None,
             session_end: settings.timeouts.session.map(|wait| now.after(wait)),
+            last_wait: false,
+            limit: None,
             errors: 0,
             failed_logins: 0,
             messages: 0,
@@ -283,7 +289,14 @@ impl Server {
     /// The tick of [`Order::Read`] came without input.
     pub fn on_deadline(&mut self) {
         self.freshen();
-        self.end(&Fault::Silent);
+        let fault = match &self.state {
+            _ if self.last_wait => Fault::SessionOver,
+            State::Data(..) | State::DrainData(..) | State::Part(..) | State::DrainPart(..) => {
+                Fault::Stalled
+            }
+            _ => Fault::Silent,
+        };
+        self.end(&fault);
     }
 
     /// The service stops. What is under way may end; no new message begins.
@@ -326,17 +339,24 @@ impl Server {
                 .get_or_insert_with(|| now.after(timeouts.command)),
             _ => now,
         };
+        let wait_end = match &self.state {
+            State::Data(..) | State::DrainData(..) | State::Part(..) | State::DrainPart(..) => {
+                now.after(timeouts.data)
+            }
+            _ => command_end,
+        };
+        self.last_wait = self.session_end.is_some_and(|end| end <= wait_end);
+        let wait_end = self.session_end.map_or(wait_end, |end| end.min(wait_end));
         let session = &self.session;
         match &self.state {
-            State::Idle | State::Open(_) | State::Parted(..) => {
-                Order::Read(self.earliest(command_end))
-            }
+            State::Idle | State::Open(_) | State::Parted(..) => Order::Read(wait_end),
             State::Data(..) | State::DrainData(..) | State::Part(..) | State::DrainPart(..) => {
-                Order::Read(self.earliest(now.after(timeouts.data)))
+                Order::Read(wait_end)
             }
             State::AskMail(open) => Order::AskMail {
                 session,
                 envelope: &open.envelope,
+                announced: open.announced,
             },
             State::AskRcpt(open, recipient) => Order::AskRcpt {
                 session,
@@ -365,7 +385,7 @@ impl Server {
             State::Login(login) => match login.question() {
                 Some(Question::Password(name, password)) => Order::CheckPassword { name, password },
                 Some(Question::Verifier(name)) => Order::FindVerifier { name },
-                None => Order::Read(self.earliest(command_end)),
+                None => Order::Read(wait_end),
             },
             State::Over => Order::Close,
         }
@@ -374,6 +394,11 @@ impl Server {
     /// What is known of the client.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// The limit that was reached since this was asked last, for the owner to hear of.
+    pub fn take_limit(&mut self) -> Option<Fault> {
+        self.limit.take()
     }
 
     /// How many logins failed because the password, or the proof of it, was wrong.
@@ -551,6 +576,7 @@ impl Server {
             return self.end(fault);
         }
         self.out.fault(fault, address);
+        self.note(fault);
         if fault.counts() {
             self.errors = self.errors.saturating_add(1);
             self.pause |= !self.settings.tarpit.is_zero();
@@ -568,6 +594,13 @@ impl Server {
         self.abort |= self.state.has_draft();
         self.state = State::Over;
         self.say_fault(fault);
+        self.note(fault);
+    }
+
+    fn note(&mut self, fault: &Fault) {
+        if fault.is_limit() {
+            self.limit = Some(fault.clone());
+        }
     }
 
     /// Forgets what was written.
@@ -589,9 +622,5 @@ impl Server {
             State::Login(login) => login.reads(),
             _ => true,
         }
-    }
-
-    fn earliest(&self, end: Tick) -> Tick {
-        self.session_end.map_or(end, |session| session.min(end))
     }
 }

@@ -22,6 +22,8 @@ pub enum Order<'a> {
         session: &'a Session,
         /// With the sender and what MAIL said; no recipients yet.
         envelope: &'a Envelope,
+        /// Bytes of the message as announced; zero when nothing was said.
+        announced: u64,
     },
     /// May it send to this recipient? Answer with [`Server::on_verdict`](super::Server::on_verdict).
     AskRcpt {

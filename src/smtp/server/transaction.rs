@@ -14,6 +14,8 @@ use crate::smtp::server::settings::Settings;
 pub struct Transaction {
     /// As agreed so far.
     pub envelope: Envelope,
+    /// Bytes of the message as announced; zero when nothing was said.
+    pub announced: u64,
     /// Bytes of the message so far.
     pub size: u64,
     /// Bytes of the recipients so far: an envelope has a limit, too.
@@ -80,6 +82,7 @@ impl Transaction {
                 ret: mail.ret,
                 envid: mail.envid,
             },
+            announced,
             size: 0,
             weight: 0,
         })
