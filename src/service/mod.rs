@@ -19,6 +19,7 @@ pub mod gate;
 pub mod intake;
 pub mod live;
 pub mod log;
+pub mod network;
 pub mod notices;
 pub mod pickups;
 pub mod receive;
