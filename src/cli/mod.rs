@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod help;
 mod init;
+mod install;
 mod load;
 pub mod mail;
 mod passwd;
@@ -68,10 +69,12 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "newaliases" => ExitCode::SUCCESS,
         "queue" => queue::run(args),
         "status" => status::run(args),
+        "reload" => status::reload(args),
         "demo" => demo::run(args),
         "check" => check::run(args),
         "config" => config::run(args),
         "init" => init::run(args),
+        "install" => install::run(args),
         "passwd" => passwd::run(args),
         "help" | "--help" | "-h" => help::run(args),
         "version" | "--version" | "-V" => version::run(),
