@@ -146,7 +146,7 @@ impl Dial {
         if let Some(error) = stream.get_ref().take_error().map_err(fault)? {
             return Err(fault(error));
         }
-        Stream::tcp(stream.into()).map_err(fault)
+        Stream::tcp(stream.into_inner().map_err(fault)?).map_err(fault)
     }
 }
 

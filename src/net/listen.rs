@@ -28,6 +28,7 @@ use smol::Async;
 use smol::Timer;
 
 use crate::base::limits;
+use crate::net::ready::Watch;
 use crate::net::stream::Peer;
 use crate::net::stream::Stream;
 
@@ -101,7 +102,7 @@ pub struct Listener {
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(Async<TcpListener>),
+    Tcp(Async<TcpListener>, Option<Watch>),
     Unix(Async<UnixListener>),
 }
 
@@ -133,7 +134,10 @@ impl Listener {
         }
         let socket = match sockopt::socket_domain(&socket)? {
             AddressFamily::UNIX => Socket::Unix(Async::new(UnixListener::from(socket))?),
-            _ => Socket::Tcp(Async::new(TcpListener::from(socket))?),
+            _ => {
+                let watch = Watch::new(&socket);
+                Socket::Tcp(Async::new(TcpListener::from(socket))?, watch)
+            }
         };
         Ok(Self {
             socket,
@@ -160,7 +164,7 @@ impl Listener {
     /// The address it got, with the port the kernel chose; none for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match &self.socket {
-            Socket::Tcp(tcp) => tcp.get_ref().local_addr().ok(),
+            Socket::Tcp(tcp, _) => tcp.get_ref().local_addr().ok(),
             Socket::Unix(_) => None,
         }
     }
@@ -174,7 +178,11 @@ impl Listener {
                 Ok(None) | Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
                     let ready = match &self.socket {
-                        Socket::Tcp(tcp) => tcp.readable().await,
+                        Socket::Tcp(_, Some(watch)) => {
+                            watch.news().await;
+                            Ok(())
+                        }
+                        Socket::Tcp(tcp, None) => tcp.readable().await,
                         Socket::Unix(unix) => unix.readable().await,
                     };
                     if ready.is_err() {
@@ -210,13 +218,12 @@ impl Listener {
     fn try_accept(&self) -> Result<Option<(Stream, Peer)>, Errno> {
         const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
         match &self.socket {
-            Socket::Tcp(tcp) => {
+            Socket::Tcp(tcp, _) => {
                 let (fd, addr) = rustix::net::acceptfrom_with(tcp, FLAGS)?;
                 let Some(addr) = addr.and_then(|addr| SocketAddr::try_from(addr).ok()) else {
                     return Ok(None);
                 };
-                let stream = Async::new_nonblocking(TcpStream::from(fd)).map_err(errno)?;
-                Ok(Stream::tcp(stream.into())
+                Ok(Stream::tcp(TcpStream::from(fd))
                     .ok()
                     .map(|stream| (stream, Peer::from_addr(addr))))
             }
@@ -261,9 +268,9 @@ fn tcp(addr: SocketAddr, both: bool) -> Result<Socket, Errno> {
     }
     rustix::net::bind(&fd, &addr)?;
     rustix::net::listen(&fd, limits::LISTEN_BACKLOG)?;
-    Ok(Socket::Tcp(
-        Async::new_nonblocking(TcpListener::from(fd)).map_err(errno)?,
-    ))
+    let watch = Watch::new(&fd);
+    let listener = Async::new_nonblocking(TcpListener::from(fd)).map_err(errno)?;
+    Ok(Socket::Tcp(listener, watch))
 }
 
 fn unix(path: &Path, mode: u32) -> Result<Socket, Errno> {

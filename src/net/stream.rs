@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::io::IoSlice;
+use std::net;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -25,10 +26,12 @@ use rustls::ProtocolVersion;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
+use smol::Async;
 use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
 
 use crate::base::limits;
+use crate::net::ready::Connection;
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,7 +62,9 @@ impl fmt::Display for Peer {
 /// What carries the bytes.
 #[derive(Debug)]
 pub enum Socket {
-    /// TCP.
+    /// TCP, watched by the thread that reads it.
+    Watched(Connection),
+    /// TCP on a thread that watches nothing itself.
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
@@ -109,10 +114,13 @@ impl fmt::Display for Session {
 }
 
 impl Stream {
-    /// A TCP connection. Fails only when it is gone already.
-    pub fn tcp(stream: TcpStream) -> io::Result<Self> {
+    /// A TCP connection that does not block. Fails only when it is gone already.
+    pub fn tcp(stream: net::TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self::Plain(Socket::Tcp(stream)))
+        Ok(Self::Plain(match Connection::new(stream) {
+            Ok(watched) => Socket::Watched(watched),
+            Err(stream) => Socket::Tcp(Async::new_nonblocking(stream)?.into()),
+        }))
     }
 
     /// A connection over a Unix socket.
@@ -131,6 +139,7 @@ impl Stream {
     /// Who is at the other end; an error when the connection is gone already.
     pub fn peer(&self) -> io::Result<Peer> {
         match self.socket() {
+            Socket::Watched(tcp) => tcp.socket().peer_addr().map(Peer::from_addr),
             Socket::Tcp(tcp) => tcp.peer_addr().map(Peer::from_addr),
             Socket::Unix(_) => Ok(Peer::Local),
         }
@@ -139,6 +148,7 @@ impl Stream {
     /// Our own address; none for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self.socket() {
+            Socket::Watched(tcp) => tcp.socket().local_addr().ok(),
             Socket::Tcp(tcp) => tcp.local_addr().ok(),
             Socket::Unix(_) => None,
         }
@@ -265,7 +275,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        pass!(self, Tcp Unix, inner => inner.poll_read(cx, buf))
+        pass!(self, Watched Tcp Unix, inner => inner.poll_read(cx, buf))
     }
 }
 
@@ -275,7 +285,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        pass!(self, Tcp Unix, inner => inner.poll_write(cx, buf))
+        pass!(self, Watched Tcp Unix, inner => inner.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -283,15 +293,15 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        pass!(self, Tcp Unix, inner => inner.poll_write_vectored(cx, bufs))
+        pass!(self, Watched Tcp Unix, inner => inner.poll_write_vectored(cx, bufs))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pass!(self, Tcp Unix, inner => inner.poll_flush(cx))
+        pass!(self, Watched Tcp Unix, inner => inner.poll_flush(cx))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pass!(self, Tcp Unix, inner => inner.poll_close(cx))
+        pass!(self, Watched Tcp Unix, inner => inner.poll_close(cx))
     }
 }
 

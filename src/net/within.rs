@@ -11,10 +11,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use smol::Timer;
-
 use crate::base::Tick;
 use crate::net::clock;
+use crate::net::ready::Alarm;
 
 /// It took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +45,7 @@ pub async fn within<F: Future>(wait: Duration, future: F) -> Result<F::Output, T
 /// for this one; when it rings too early it is set again.
 #[derive(Debug, Default)]
 pub struct Patience {
-    set: Option<(Timer, Tick)>,
+    set: Option<(Alarm, Tick)>,
 }
 
 impl Patience {
@@ -69,7 +68,7 @@ impl Patience {
             }
             let until = *until.get_or_insert_with(|| clock::tick().after(wait));
             if self.set.as_ref().is_none_or(|(_, rings)| *rings > until) {
-                self.set = Some((Timer::after(until.since(clock::tick())), until));
+                self.set = Some((Alarm::at(until), until));
             }
             while let Some((timer, _)) = &mut self.set {
                 if Pin::new(timer).poll(cx).is_pending() {
@@ -80,7 +79,7 @@ impl Patience {
                     self.set = None;
                     return Poll::Ready(Err(TooLate));
                 }
-                self.set = Some((Timer::after(until.since(now)), until));
+                self.set = Some((Alarm::at(until), until));
             }
             Poll::Pending
         })

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use smol::Timer;
 use smol::future;
 use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
@@ -21,6 +20,7 @@ use crate::net::Stream;
 use crate::net::clock;
 use crate::net::dial::Dial;
 use crate::net::random;
+use crate::net::ready::Alarm;
 use crate::net::within::Patience;
 use crate::policy::route::Next;
 use crate::service::attempt;
@@ -342,7 +342,7 @@ impl Talk<'_> {
                 true
             };
             let alarm = async {
-                Timer::after(LINGER).await;
+                Alarm::after(LINGER).await;
                 false
             };
             // Whatever the peer says unasked is a goodbye.

@@ -111,7 +111,10 @@ async fn pair(executor: &LocalExecutor<'static>) -> (Stream, Stream) {
     let listener = Listener::bind(&place, false).unwrap();
     let addr = listener.local_addr().unwrap();
     let accepted = executor.spawn(async move { listener.accept().await.0 });
-    let tcp = smol::net::TcpStream::connect(addr).await.unwrap();
+    let tcp = smol::Async::<std::net::TcpStream>::connect(addr)
+        .await
+        .unwrap();
+    let tcp = tcp.into_inner().unwrap();
     (Stream::tcp(tcp).unwrap(), accepted.await)
 }
 
