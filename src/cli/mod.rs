@@ -6,10 +6,12 @@ mod config;
 mod demo;
 mod help;
 mod init;
+mod journal;
 mod load;
 pub mod mail;
 mod passwd;
 mod queue;
+mod rest;
 mod run;
 pub mod sendmail;
 mod session;
@@ -57,6 +59,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         // Aliases need no compiling here; the name exists because scripts call it.
         "newaliases" => ExitCode::SUCCESS,
         "queue" => queue::run(args),
+        "journal" => journal::run(args),
         "status" => status::run(args),
         "demo" => demo::run(args),
         "check" => check::run(args),
