@@ -66,6 +66,13 @@ pub const COMMANDS: &[Command] = &[
         help: "Writes a commented configuration file with the flags' settings in it.",
     },
     Command {
+        name: "install",
+        usage: "[--root DIR] [--init NAME] [--user NAME] [--replace] [FLAGS] | --uninstall",
+        help: "Puts the program, sendmail and its other names, a user, the folders, a configuration with the flags' \
+               settings, and what starts it at boot in their places; again to mend or update. --root does it to an \
+               image.",
+    },
+    Command {
         name: "check",
         usage: "FILE...",
         help: "Finds every mistake in configuration files. Exit code 78 when there is one.",

@@ -26,6 +26,8 @@ use crate::net::clock;
 use crate::net::given as sockets;
 use crate::net::listen::Listener;
 use crate::net::listen::Place;
+use crate::net::manager;
+use crate::net::manager::State;
 use crate::net::resolver;
 use crate::net::signals::Signal;
 use crate::net::signals::Signals;
@@ -253,6 +255,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         queued: service.journal.usage().messages,
     });
     drop(live);
+    tell(State::Ready);
 
     loop {
         match signals.next().await {
@@ -269,9 +272,21 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     Ok(())
 }
 
+/// Tells the service manager, which may be wrong about us if it cannot be told.
+fn tell(state: State) {
+    if let Err(error) = manager::tell(state) {
+        let why = error.to_string();
+        emit(&Event::Trouble {
+            what: "service manager",
+            why: &why,
+        });
+    }
+}
+
 /// Lets what is under way end, then makes everything durable. A second signal cuts that short.
 async fn end(service: &Rc<Service>, mut signals: Signals) {
     emit(&Event::Stopping { signal: "stop" });
+    tell(State::Stopping);
     service.ending.begin();
     let quiet = async {
         while service.clients.total() > 0 || service.ways.borrow().sessions() > 0 {
