@@ -66,6 +66,13 @@ pub const COMMANDS: &[Command] = &[
         help: "Writes a commented configuration file with the flags' settings in it.",
     },
     Command {
+        name: "install",
+        usage: "[--root DIR] [--init NAME] [--user NAME] [--replace] [FLAGS] | --uninstall",
+        help: "Puts the program, sendmail and its other names, a user, the folders, a configuration with the flags' \
+               settings, and what starts it at boot in their places; again to mend or update. --root does it to an \
+               image.",
+    },
+    Command {
         name: "check",
         usage: "FILE...",
         help: "Finds every mistake in configuration files. Exit code 78 when there is one.",
@@ -85,6 +92,11 @@ pub const COMMANDS: &[Command] = &[
         name: "status",
         usage: "[--json] [--home DIR]",
         help: "Says whether the service is well, what waits, and what holds it up.",
+    },
+    Command {
+        name: "reload",
+        usage: "[--home DIR | --config FILE]",
+        help: "Makes the running service read its configuration again; a mistake in it leaves the old one at work.",
     },
     Command {
         name: "queue",

@@ -46,7 +46,7 @@ impl Cache {
     /// Keeps an answer. When there is no room, the one that would end first makes way.
     pub fn keep(&mut self, name: &Domain, kind: Kind, answer: &Answer, now: Tick) {
         let most = match answer.said {
-            Said::Addresses(_) | Said::Exchangers(_) => limits::DNS_KEEP_MOST,
+            Said::Addresses(_) | Said::Exchangers(_) | Said::Names(_) => limits::DNS_KEEP_MOST,
             Said::NullMx | Said::NoData | Said::NoSuchName => limits::DNS_KEEP_NO,
             Said::Alias { .. } => return,
         };

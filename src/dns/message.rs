@@ -36,6 +36,8 @@ pub enum Kind {
     Aaaa,
     /// Mail exchangers.
     Mx,
+    /// Names of an address (RFC 1035 s3.5).
+    Ptr,
 }
 
 impl Kind {
@@ -44,6 +46,7 @@ impl Kind {
             Self::A => TYPE::A,
             Self::Aaaa => TYPE::AAAA,
             Self::Mx => TYPE::MX,
+            Self::Ptr => TYPE::PTR,
         }
     }
 }
@@ -54,6 +57,7 @@ impl fmt::Display for Kind {
             Self::A => "A",
             Self::Aaaa => "AAAA",
             Self::Mx => "MX",
+            Self::Ptr => "PTR",
         })
     }
 }
@@ -141,6 +145,8 @@ pub enum Said {
     Exchangers(Vec<Mx>),
     /// The domain takes no mail (RFC 7505).
     NullMx,
+    /// Names, one at least, at most [`limits::DNS_NAMES`]. Whoever has the address could write them.
+    Names(Vec<Domain>),
     /// The name is another's alias and the server stopped there: ask for that one. `hops` aliases were followed.
     Alias {
         /// The name to ask for.
@@ -346,8 +352,20 @@ fn said(records: &[&ResourceRecord<'_>], kind: Kind, ttl: u32) -> Reading {
                 Said::Exchangers(list)
             }
         }
+        Kind::Ptr => {
+            let names = records.iter().filter_map(|record| match &record.rdata {
+                RData::PTR(name) => domain(&name.0),
+                _ => None,
+            });
+            Said::Names(names.take(limits::DNS_NAMES).collect())
+        }
     };
     match said {
+        // Names that no host can have are none.
+        Said::Names(list) if list.is_empty() => Reading::Answer(Answer {
+            said: Said::NoData,
+            ttl,
+        }),
         Said::Addresses(list) if list.is_empty() => Reading::Fault(Fault::Malformed),
         Said::Exchangers(list) if list.is_empty() => Reading::Fault(Fault::Malformed),
         said => Reading::Answer(Answer { said, ttl }),
@@ -425,6 +443,7 @@ mod tests {
     const A: u16 = 1;
     const CNAME: u16 = 5;
     const SOA: u16 = 6;
+    const PTR: u16 = 12;
     const MX: u16 = 15;
     const TLSA: u16 = 52;
 
@@ -632,6 +651,35 @@ mod tests {
                 vec![record("example.com", MX, 60, &mx(0, "[192\u{2e}0]"))],
                 vec![],
                 Reading::Fault(Fault::Malformed),
+            ),
+            (
+                "names of an address",
+                Kind::Ptr,
+                0,
+                vec![
+                    alias("example.com", "0/25.example"),
+                    record("0/25.example", PTR, 60, &wire("Cam.example")),
+                    record("0/25.example", PTR, 60, &wire("a b\r\n.example")),
+                    record("0/25.example", PTR, 60, &wire("")),
+                ],
+                vec![],
+                yes(Said::Names(vec![name("cam.example")]), 30),
+            ),
+            (
+                "names that no host can have",
+                Kind::Ptr,
+                0,
+                vec![record("example.com", PTR, 60, &wire("a(b.example"))],
+                vec![],
+                yes(Said::NoData, 60),
+            ),
+            (
+                "more names than are looked at",
+                Kind::Ptr,
+                0,
+                vec![record("example.com", PTR, 60, &wire("a.example")); 40],
+                vec![],
+                yes(Said::Names(vec![name("a.example"); limits::DNS_NAMES]), 60),
             ),
             (
                 "an unknown record beside it",

@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod lookup;
 pub mod message;
 pub mod mx;
+pub mod reverse;
 
 pub use lookup::LookupError;
 pub use message::Fault;

@@ -52,6 +52,15 @@ pub enum Event<'a> {
     CertificateRead {
         file: &'a str,
     },
+    Ordered {
+        uid: u32,
+        request: &'a str,
+    },
+    OrderRefused {
+        uid: u32,
+        request: &'a str,
+        why: &'a str,
+    },
     RecipientRefused {
         client: &'a str,
         to: &'a str,
@@ -167,6 +176,7 @@ impl Event<'_> {
             | Self::PickupBad { .. }
             | Self::PickupWaits { .. }
             | Self::LoginFailed { .. }
+            | Self::OrderRefused { .. }
             | Self::ClientRefused { .. } => Level::Warn,
             Self::SessionFailed { .. } => Level::Debug,
             _ => Level::Info,
@@ -235,6 +245,17 @@ impl Event<'_> {
             Self::CertificateRead { file } => {
                 put("file", Text(file));
                 "certificate-read"
+            }
+            Self::Ordered { uid, request } => {
+                put("uid", Number(u64::from(*uid)));
+                put("request", Text(request));
+                "ordered"
+            }
+            Self::OrderRefused { uid, request, why } => {
+                put("uid", Number(u64::from(*uid)));
+                put("request", Text(request));
+                put("why", Text(why));
+                "order-refused"
             }
             Self::RecipientRefused { client, to, why } => {
                 put("client", Text(client));

@@ -38,6 +38,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::operators;
 use crate::service::signal::Ending;
 use crate::service::signal::Wake;
 use crate::service::ways::Ways;
@@ -93,6 +94,8 @@ pub struct Service {
     pub folders: Folders,
     /// Names to addresses.
     pub resolver: Resolver,
+    /// Clients' addresses to names. What strangers make us ask for pushes nothing out of the other's cache.
+    pub reverse: Resolver,
     /// What all TLS shares.
     pub tls: Rc<Tls>,
     /// The wall clock, as far as it is believed.
@@ -247,6 +250,14 @@ impl Service {
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
         self.resolver.forget();
+        self.reverse.forget();
+        if let Err(error) = operators::guard(&config.control.socket, &config.operators) {
+            let why = error.to_string();
+            emit(&Event::Trouble {
+                what: "control",
+                why: &why,
+            });
+        }
         self.live.replace(live);
         emit(&Event::Reloaded);
         let service = Rc::clone(self);

@@ -26,6 +26,8 @@ use crate::net::clock;
 use crate::net::given as sockets;
 use crate::net::listen::Listener;
 use crate::net::listen::Place;
+use crate::net::manager;
+use crate::net::manager::State;
 use crate::net::ready;
 use crate::net::resolver;
 use crate::net::signals::Signal;
@@ -89,11 +91,11 @@ fn open(
     let worker = Worker::start().map_err(io)?;
     let clock = Arc::new(TrustedClock::new());
     let tls = Tls::new(Arc::clone(&clock));
-    let resolver = Resolver::new(resolver::Settings {
+    let names = resolver::Settings {
         servers: config.dns.servers.clone(),
         timeout: Some(config.dns.timeout),
         ..resolver::Settings::default()
-    });
+    };
     let limits = &config.limits;
     let options = Options {
         queue_bytes: limits.queue_bytes,
@@ -118,7 +120,8 @@ fn open(
         journal: opened.journal,
         worker,
         folders,
-        resolver,
+        reverse: Resolver::new(names.clone()),
+        resolver: Resolver::new(names),
         tls,
         clock,
         ways: RefCell::new(Ways::default()),
@@ -231,7 +234,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     sweep(&service);
     let live = service.live();
     let listeners = listeners(&live.config)?;
-    let control = control::bind(&live.config.control.socket)?;
+    let control = control::bind(&live.config)?;
     let mut signals =
         Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
     resume(&service, &recovery);
@@ -256,6 +259,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         queued: service.journal.usage().messages,
     });
     drop(live);
+    tell(State::Ready);
 
     loop {
         match signals.next().await {
@@ -272,9 +276,21 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     Ok(())
 }
 
+/// Tells the service manager, which may be wrong about us if it cannot be told.
+fn tell(state: State) {
+    if let Err(error) = manager::tell(state) {
+        let why = error.to_string();
+        emit(&Event::Trouble {
+            what: "service manager",
+            why: &why,
+        });
+    }
+}
+
 /// Lets what is under way end, then makes everything durable. A second signal cuts that short.
 async fn end(service: &Rc<Service>, mut signals: Signals) {
     emit(&Event::Stopping { signal: "stop" });
+    tell(State::Stopping);
     service.ending.begin();
     let quiet = async {
         while service.clients.total() > 0 || service.ways.borrow().sessions() > 0 {

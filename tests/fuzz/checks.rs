@@ -589,6 +589,7 @@ pub fn dns(input: &[u8]) {
     let kind = match mode % 3 {
         0 => dns::Kind::A,
         1 => dns::Kind::Aaaa,
+        _ if mode & 64 != 0 => dns::Kind::Ptr,
         _ => dns::Kind::Mx,
     };
     let query = Query::new(0x1234, &domain(), kind, mode & 8 != 0).unwrap();
@@ -619,6 +620,7 @@ pub fn dns(input: &[u8]) {
             Said::Addresses(all) => {
                 assert!(!all.is_empty() && all.len() <= limits::DNS_ADDRESSES);
             }
+            Said::Names(all) => assert!((1..=limits::DNS_NAMES).contains(&all.len())),
             Said::Exchangers(all) => {
                 assert!(!all.is_empty() && all.len() <= limits::DNS_EXCHANGERS);
                 assert!(all.is_sorted_by_key(|mx| mx.preference));
