@@ -369,6 +369,7 @@ impl Build {
         let delivery = Delivery {
             waits: Waits::new(retry, block.get("jitter")?),
             expire: block.get("expire")?,
+            delay_notice: block.or_off("delay_notice")?,
             report_copy_to: block.get("report_copy_to"),
             report_from: block.get("report_from").or_else(daemon)?,
             report_full: block.get("report_full")?,

@@ -43,6 +43,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::network;
 use crate::service::notices;
 use crate::service::pickups;
 use crate::service::receive;
@@ -133,6 +134,7 @@ fn open(
         counts: Cell::default(),
         parked: Cell::default(),
         due: Wake::default(),
+        health: Wake::default(),
         idle: Wake::default(),
         ending: Ending::default(),
         tasks,
@@ -251,6 +253,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         .spawn(pickups::serve(Rc::clone(&service), recovery.claims))
         .detach();
     tasks.spawn(deliver::dispatch(Rc::clone(&service))).detach();
+    tasks.spawn(network::watch(Rc::clone(&service))).detach();
     tasks
         .spawn(control::serve(Rc::clone(&service), control))
         .detach();
