@@ -369,6 +369,7 @@ impl Build {
         let delivery = Delivery {
             waits: Waits::new(retry, block.get("jitter")?),
             expire: block.get("expire")?,
+            delay_notice: block.or_off("delay_notice")?,
             report_copy_to: block.get("report_copy_to"),
             report_from: block.get("report_from").or_else(daemon)?,
             report_full: block.get("report_full")?,
@@ -456,6 +457,7 @@ fn dns(block: &Block) -> Option<Dns> {
     Some(Dns {
         servers: block.get("servers")?,
         timeout: block.get("timeout")?,
+        trust_ad: block.get("trust_ad")?,
     })
 }
 

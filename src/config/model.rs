@@ -240,7 +240,9 @@ pub struct Delivery {
     pub waits: Waits,
     /// How long a message is tried, in running time.
     pub expire: Duration,
-    /// Who gets a copy of each report.
+    /// After how long the sender is told that it takes long; `None` is never. In running time.
+    pub delay_notice: Option<Duration>,
+    /// Who gets a copy of each report of a failure or a delay.
     pub report_copy_to: Option<Address>,
     /// The From of reports.
     pub report_from: Address,
@@ -277,6 +279,8 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// The wait for one of them.
     pub timeout: Duration,
+    /// Whether those on other hosts are believed about DNSSEC.
+    pub trust_ad: bool,
 }
 
 /// What is logged, and how.

@@ -587,11 +587,19 @@ pub const ROWS: &[Row] = &[
         "How long a message is tried before it is returned. Only time in which this host ran counts.",
     )
     .iis("SmtpRemoteNDRExpireMinutes", "2 days"),
+    Row::set(
+        "delivery.delay_notice",
+        Kind::OrOff(&Kind::Wait(1, 365 * DAY)),
+        "off",
+        "After how long a sender is told, once, that a message still waits; by default never, for most senders here are programs. \
+         A way that waits for its owner (a wrong password, say) tells nobody.",
+    )
+    .iis("SmtpRemoteDelayExpireMinutes", "12 hours"),
     Row::unset(
         "delivery.report_copy_to",
         Kind::Address,
         "owner@example.com",
-        "An address that gets a copy of every report. Without it: nobody does.",
+        "An address that gets a copy of every report of a failure or a delay. Without it: nobody does.",
     )
     .iis("SendNdrTo", "none"),
     Row::unset(
@@ -656,6 +664,13 @@ pub const ROWS: &[Row] = &[
         Kind::Wait(1, 60),
         "5s",
         "How long a name server may take before the next one is asked.",
+    ),
+    Row::set(
+        "dns.trust_ad",
+        Kind::Bool,
+        "false",
+        "Whether a name server on another host is believed when it says that DNSSEC has proved an answer; whoever is \
+         on the way there could say so. One on this host always is.",
     ),
     // Log.
     Row::set(

@@ -105,6 +105,7 @@ pub enum Event<'a> {
         id: MsgId,
         report: MsgId,
         to: &'a str,
+        of: &'a str,
     },
     Badmail {
         id: MsgId,
@@ -133,6 +134,9 @@ pub enum Event<'a> {
     },
     WayWell {
         way: &'a str,
+    },
+    NetworkBack {
+        wait_secs: u64,
     },
     PickupBad {
         file: &'a str,
@@ -317,10 +321,11 @@ impl Event<'_> {
                 put("id", Id(*id));
                 "completed"
             }
-            Self::Reported { id, report, to } => {
+            Self::Reported { id, report, to, of } => {
                 put("id", Id(*id));
                 put("report", Id(*report));
                 put("to", Text(to));
+                put("of", Text(of));
                 "reported"
             }
             Self::Badmail { id, why } => {
@@ -365,6 +370,10 @@ impl Event<'_> {
             Self::WayWell { way } => {
                 put("way", Text(way));
                 "way-well"
+            }
+            Self::NetworkBack { wait_secs } => {
+                put("wait", Number(*wait_secs));
+                "network-back"
             }
             Self::PickupBad { file, why } => {
                 put("file", Text(file));

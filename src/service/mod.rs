@@ -20,6 +20,7 @@ pub mod intake;
 pub mod live;
 pub mod log;
 pub mod naming;
+pub mod network;
 pub mod notices;
 pub mod operators;
 pub mod pickups;

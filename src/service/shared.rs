@@ -24,6 +24,7 @@ use crate::mail::Recipient;
 use crate::net::Resolver;
 use crate::net::TrustedClock;
 use crate::net::clock;
+use crate::net::random;
 use crate::net::tls::Tls;
 use crate::policy::guard::Guard;
 use crate::policy::guard::Rates;
@@ -120,6 +121,8 @@ pub struct Service {
     pub parked: Cell<usize>,
     /// Rung when something may be due.
     pub due: Wake,
+    /// Rung when a way may have gone down or become well.
+    pub health: Wake,
     /// Rung when a session in or out has ended.
     pub idle: Wake,
     /// Begins when the service is to end.
@@ -207,6 +210,19 @@ impl Service {
         self.resolver.forget();
         self.ways.borrow_mut().hurry(self.now());
         self.due.ring();
+    }
+
+    /// The network is there again: tries what is down, after a wait that keeps many boxes apart.
+    pub fn network_back(&self) {
+        self.resolver.forget();
+        let chance = random::chance();
+        let wait = self.ways.borrow_mut().on_network(self.now(), chance);
+        if let Some(wait) = wait {
+            emit(&Event::NetworkBack {
+                wait_secs: wait.as_secs(),
+            });
+            self.due.ring();
+        }
     }
 
     /// Tries one message now.

@@ -44,6 +44,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::network;
 use crate::service::notices;
 use crate::service::pickups;
 use crate::service::receive;
@@ -95,6 +96,7 @@ fn open(
     let names = resolver::Settings {
         servers: config.dns.servers.clone(),
         timeout: Some(config.dns.timeout),
+        trust_ad: config.dns.trust_ad,
         ..resolver::Settings::default()
     };
     let most = &config.limits;
@@ -134,6 +136,7 @@ fn open(
         counts: Cell::default(),
         parked: Cell::default(),
         due: Wake::default(),
+        health: Wake::default(),
         idle: Wake::default(),
         ending: Ending::default(),
         tasks,
@@ -252,6 +255,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         .spawn(pickups::serve(Rc::clone(&service), recovery.claims))
         .detach();
     tasks.spawn(deliver::dispatch(Rc::clone(&service))).detach();
+    tasks.spawn(network::watch(Rc::clone(&service))).detach();
     tasks
         .spawn(control::serve(Rc::clone(&service), control))
         .detach();
