@@ -53,6 +53,9 @@ pub const REPLIES_OUT: usize = 2048;
 /// See [`REPLIES_OUT`].
 pub const REPLY_ROOM: usize = 1024;
 
+/// What is read at once from a client.
+pub const CLIENT_BLOCK: usize = 32 * 1024;
+
 /// Longest name a client may give itself in EHLO: a domain (RFC 5321 s4.5.3.1.2).
 pub const HELLO_NAME: usize = DOMAIN;
 

@@ -1,11 +1,16 @@
 //! The SMTP door: drives the server machine over each connection, and asks policy what the machine asks.
 
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
+use std::task::ready;
 
 use smol::Timer;
 use smol::future;
-use smol::io::AsyncReadExt;
+use smol::io::AsyncRead;
 use smol::io::AsyncWriteExt;
 
 use crate::disk::fault::Refused;
@@ -33,12 +38,6 @@ use crate::smtp::fault::Fault;
 use crate::smtp::server::Order;
 use crate::smtp::server::Server;
 use crate::smtp::server::settings::Session;
-
-/// What is read at once from a client that sends commands.
-const SMALL: usize = 4096;
-
-/// What is read at once from a client that sends a message faster than we take it.
-const LARGE: usize = 32 * 1024;
 
 /// Accepts clients until the service ends.
 pub async fn listen(service: Rc<Service>, listener: Listener, at: usize) {
@@ -144,7 +143,7 @@ struct Incoming {
 }
 
 impl Incoming {
-    async fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.walker.feed(bytes, &mut self.out);
         let result = self.intake.put(&self.out).await;
         self.out.clear();
@@ -162,8 +161,8 @@ pub async fn converse(
     who: Client,
     mut naming: Naming,
 ) {
-    let mut block = vec![0; SMALL];
-    let (mut at, mut end) = (0, 0);
+    // What was read, and how much of it the machine has taken.
+    let (mut block, mut at) = (Vec::new(), 0);
     let mut patience = Patience::new();
     let mut ended = pin!(service.ending.begun());
     let mut stopping = false;
@@ -184,9 +183,9 @@ pub async fn converse(
         if let Some(fault) = server.take_limit() {
             gate::limit_reached(who, &fault, &mut told);
         }
-        let mut input = block.get(at..end).unwrap_or_default();
+        let mut input = block.get(at..).unwrap_or_default();
         let order = server.next_order(now, &mut input);
-        at = end.saturating_sub(input.len());
+        at = block.len().saturating_sub(input.len());
         match order {
             Order::Send(bytes) => {
                 let wait = live.config.limits.command_timeout;
@@ -200,29 +199,27 @@ pub async fn converse(
             }
             Order::Read(deadline) => {
                 now = clock::tick();
-                let full = end == block.len() && incoming.is_some();
-                let room = if full { LARGE } else { SMALL };
-                if incoming.is_none() && block.len() > SMALL {
-                    block = vec![0; SMALL];
-                } else if block.len() < room {
-                    block.resize(room, 0);
+                at = 0;
+                block.clear();
+                if incoming.is_none() {
+                    // Most connections that are open wait for a command, maybe for long.
+                    block = Vec::new();
                 }
                 let read = async {
                     if stopping {
-                        return Some(stream.read(&mut block).await);
+                        return Some(take(service, &mut stream, &mut block).await);
                     }
                     let stop = async {
                         ended.as_mut().await;
                         None
                     };
-                    let read = async { Some(stream.read(&mut block).await) };
+                    let read = async { Some(take(service, &mut stream, &mut block).await) };
                     future::or(read, stop).await
                 };
                 let got = patience.wait(deadline.since(now), read).await;
                 now = clock::tick();
-                (at, end) = (0, 0);
                 match got {
-                    Ok(Some(Ok(count))) if count > 0 => end = count,
+                    Ok(Some(Ok(count))) if count > 0 => {}
                     Ok(Some(_)) => server.on_closed(),
                     Ok(None) => {
                         stopping = true;
@@ -280,7 +277,7 @@ pub async fn converse(
             Order::Close => break,
             Order::StartTls => {
                 // What came before the encryption is not to be believed (RFC 3207 s4.2).
-                (at, end) = (0, 0);
+                (block, at) = (Vec::new(), 0);
                 match Box::pin(secured(service, live, stream, who)).await {
                     Some(secured) => stream = secured,
                     None => return,
@@ -313,6 +310,18 @@ pub async fn converse(
         }
     }
     stream.end().await;
+}
+
+/// Adds what the client has sent to `block`; answers how much that is, 0 when it has hung up. While it sends nothing, no
+/// memory is held for what it might send.
+async fn take(service: &Service, stream: &mut Stream, block: &mut Vec<u8>) -> io::Result<usize> {
+    poll_fn(|cx| {
+        let mut desk = service.desk.borrow_mut();
+        let count = ready!(Pin::new(&mut *stream).poll_read(cx, &mut desk))?;
+        block.extend_from_slice(desk.get(..count).unwrap_or_default());
+        Poll::Ready(Ok(count))
+    })
+    .await
 }
 
 /// Lets logins be bound to the connection, where that is safe.
@@ -389,5 +398,22 @@ fn fault(refused: &Refused) -> Fault {
         Refused::QueueBytes | Refused::QueueMessages => Fault::QueueFull,
         _ if refused.is_full() => Fault::Full,
         _ => Fault::Ours,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Incoming, Patience, Server, Stream, client};
+    use crate::service::naming::Naming;
+
+    /// What a task of this kind takes while it lives.
+    fn size<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_takes_little_memory() {
+        println!("client {} server {} incoming {} stream {} patience {} naming {}", size(client), size_of::<Server>(), size_of::<Option<Incoming>>(), size_of::<Stream>(), size_of::<Patience>(), size_of::<Naming>());
+        println!("{}", std::any::type_name::<Server>());
     }
 }

@@ -105,6 +105,8 @@ pub struct Service {
     pub ways: RefCell<Ways>,
     /// What is being tried.
     pub active: RefCell<Active>,
+    /// What clients send is read to here and copied, so that a connection holds no memory while nothing comes.
+    pub desk: RefCell<Box<[u8]>>,
     /// Who is connected.
     pub clients: Rc<Clients>,
     /// Whose logins have failed.

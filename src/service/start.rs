@@ -10,6 +10,7 @@ use smol::LocalExecutor;
 use smol::Timer;
 use smol::future;
 
+use crate::base::limits;
 use crate::config::Config;
 use crate::config::kind::At;
 use crate::disk::drop;
@@ -98,11 +99,11 @@ fn open(
         trust_ad: config.dns.trust_ad,
         ..resolver::Settings::default()
     };
-    let limits = &config.limits;
+    let most = &config.limits;
     let options = Options {
-        queue_bytes: limits.queue_bytes,
-        queue_messages: usize::try_from(limits.queue_messages).unwrap_or(usize::MAX),
-        free_floor: limits.free_bytes,
+        queue_bytes: most.queue_bytes,
+        queue_messages: usize::try_from(most.queue_messages).unwrap_or(usize::MAX),
+        free_floor: most.free_bytes,
         ..Options::default()
     };
     let paths = Paths {
@@ -128,6 +129,7 @@ fn open(
         clock,
         ways: RefCell::new(Ways::default()),
         active: RefCell::new(Active::default()),
+        desk: RefCell::new(vec![0; limits::CLIENT_BLOCK].into()),
         clients: Rc::new(Clients::default()),
         guard: RefCell::default(),
         rates: RefCell::default(),

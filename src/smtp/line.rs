@@ -1,8 +1,8 @@
 //! Cuts the peer's bytes into lines that end with CRLF (RFC 5321 s2.3.8).
 //!
 //! Input is hostile. A line that lies whole inside the input is handed back as a slice of it; only a line that is
-//! cut by the end of a block is held, in a buffer of fixed size. A longer line is swallowed to its end and reported
-//! once, so the dialog stays in step.
+//! cut by the end of a block is held, and only until its end has come: most connections that are open hold nothing. A
+//! line over the limit is swallowed to its end and reported once, so the dialog stays in step.
 
 use crate::base::limits;
 
@@ -22,64 +22,11 @@ pub enum Line<'a> {
     TooLong,
 }
 
-/// Where a cut line is held until its end comes.
-pub trait Hold {
-    /// Longest line, CRLF included.
-    const MOST: usize;
+/// The reader of a session's command lines.
+pub type Commands = Lines<{ limits::COMMAND_LINE }>;
 
-    /// Adds `more`; false when it does not fit.
-    fn add(&mut self, more: &[u8]) -> bool;
-
-    /// What is held.
-    fn held(&self) -> &[u8];
-
-    /// Forgets it.
-    fn clear(&mut self);
-}
-
-impl<const N: usize> Hold for heapless::Vec<u8, N> {
-    const MOST: usize = N;
-
-    fn add(&mut self, more: &[u8]) -> bool {
-        self.extend_from_slice(more).is_ok()
-    }
-
-    fn held(&self) -> &[u8] {
-        self
-    }
-
-    fn clear(&mut self) {
-        self.clear();
-    }
-}
-
-/// Holds one line of a SASL exchange. It costs nothing while no such line is cut, so that connections which never
-/// authenticate do not pay for the 12 KiB of RFC 4954 s4.
-#[derive(Debug, Default)]
-pub struct LongLine(Vec<u8>);
-
-impl Hold for LongLine {
-    const MOST: usize = limits::AUTH_LINE;
-
-    fn add(&mut self, more: &[u8]) -> bool {
-        let fits = self.0.len().saturating_add(more.len()) <= Self::MOST;
-        if fits {
-            self.0.extend_from_slice(more);
-        }
-        fits
-    }
-
-    fn held(&self) -> &[u8] {
-        &self.0
-    }
-
-    fn clear(&mut self) {
-        self.0 = Vec::new();
-    }
-}
-
-/// The buffer of a session's command lines.
-pub type Commands = Lines<heapless::Vec<u8, { limits::COMMAND_LINE }>>;
+/// The reader of the lines of a SASL exchange.
+pub type LongLines = Lines<{ limits::AUTH_LINE }>;
 
 /// Where the reader stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,18 +44,19 @@ enum At {
     Given,
 }
 
-/// The reader.
+/// The reader of lines of at most `MOST` bytes, CRLF included.
 #[derive(Debug, Default)]
-pub struct Lines<H> {
-    hold: H,
+pub struct Lines<const MOST: usize> {
+    /// The beginning of a line that was cut, at most `MOST` bytes.
+    held: Vec<u8>,
     at: At,
 }
 
-impl<H: Hold> Lines<H> {
+impl<const MOST: usize> Lines<MOST> {
     /// Takes one line off the front of `input`; `None` when the input ends first, which is then taken whole.
     pub fn take<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Result<Option<Line<'a>>, Stray> {
         if self.at == At::Given {
-            self.hold.clear();
+            self.held = Vec::new();
             self.at = At::Text;
         }
         let all = *input;
@@ -123,27 +71,27 @@ impl<H: Hold> Lines<H> {
                         None => (Some(rest), None, all.len()),
                     };
                     let text = text.unwrap_or_default();
-                    let whole = self.at == At::Text && self.hold.held().is_empty();
+                    let whole = self.at == At::Text && self.held.is_empty();
                     match byte {
                         // The common case: the line and its end lie in one block.
-                        Some(b'\r') if whole && text.len() + 2 <= H::MOST => match all.get(after) {
+                        Some(b'\r') if whole && text.len() + 2 <= MOST => match all.get(after) {
                             Some(b'\n') => {
                                 *input = all.get(after + 1..).unwrap_or_default();
                                 return Ok(Some(Line::Whole(text)));
                             }
                             Some(_) => return Err(Stray),
                             None => {
-                                self.hold.add(text);
+                                self.held.extend_from_slice(text);
                                 self.at = At::Cr;
                             }
                         },
                         Some(b'\r') | None => {
                             if self.at == At::Text && !self.room_for(text) {
-                                self.hold.clear();
+                                self.held = Vec::new();
                                 self.at = At::Swallow;
                             }
                             if self.at == At::Text {
-                                self.hold.add(text);
+                                self.held.extend_from_slice(text);
                             }
                             if byte.is_some() {
                                 self.at = match self.at {
@@ -164,7 +112,7 @@ impl<H: Hold> Lines<H> {
                             return Ok(Some(Line::TooLong));
                         }
                         self.at = At::Given;
-                        return Ok(Some(Line::Whole(self.hold.held())));
+                        return Ok(Some(Line::Whole(&self.held)));
                     }
                     Some(_) => return Err(Stray),
                     None => {}
@@ -180,22 +128,23 @@ impl<H: Hold> Lines<H> {
 
     /// Forgets a line that was begun: what came before a TLS handshake is not believed (RFC 3207 s6).
     pub fn clear(&mut self) {
-        self.hold.clear();
+        self.held = Vec::new();
         self.at = At::Text;
     }
 
     fn room_for(&self, text: &[u8]) -> bool {
-        self.hold.held().len().saturating_add(text.len()) <= H::MOST.saturating_sub(2)
+        self.held.len().saturating_add(text.len()) <= MOST.saturating_sub(2)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Hold, Line, Lines, LongLine, Stray};
+    use super::{Line, Lines, Stray};
+    use crate::base::limits;
 
     /// Feeds `input` in blocks of `step` bytes; over-long lines show as `!`.
-    fn read<H: Hold + Default>(input: &[u8], step: usize) -> Result<Vec<String>, Stray> {
-        let (mut lines, mut got) = (Lines::<H>::default(), Vec::new());
+    fn read<const MOST: usize>(input: &[u8], step: usize) -> Result<Vec<String>, Stray> {
+        let (mut lines, mut got) = (Lines::<MOST>::default(), Vec::new());
         for block in input.chunks(step) {
             let mut rest = block;
             while let Some(line) = lines.take(&mut rest)? {
@@ -230,7 +179,7 @@ mod tests {
             ("123456789012\rb\r\n", Err(Stray)),
         ] {
             for step in 1..=input.len() {
-                let got = read::<heapless::Vec<u8, 10>>(input.as_bytes(), step);
+                let got = read::<10>(input.as_bytes(), step);
                 assert_eq!(got, want, "{input:?} by {step}");
             }
         }
@@ -238,12 +187,22 @@ mod tests {
 
     #[test]
     fn a_long_line_is_bounded_too() {
-        let fits = format!("{}\r\n", "a".repeat(LongLine::MOST - 2));
-        let over = format!("{}\r\n", "a".repeat(LongLine::MOST - 1));
+        let fits = format!("{}\r\n", "a".repeat(limits::AUTH_LINE - 2));
+        let over = format!("{}\r\n", "a".repeat(limits::AUTH_LINE - 1));
         for step in [1, 511, 4096, 20_000] {
-            let got = read::<LongLine>(fits.as_bytes(), step).unwrap();
-            assert_eq!(got.first().map(String::len), Some(LongLine::MOST - 2));
-            assert_eq!(read::<LongLine>(over.as_bytes(), step).unwrap(), ["!"]);
+            let got = read::<{ limits::AUTH_LINE }>(fits.as_bytes(), step).unwrap();
+            assert_eq!(got.first().map(String::len), Some(limits::AUTH_LINE - 2));
+            assert_eq!(read::<{ limits::AUTH_LINE }>(over.as_bytes(), step).unwrap(), ["!"]);
         }
+    }
+
+    #[test]
+    fn nothing_is_held_between_two_lines() {
+        let mut lines = Lines::<100>::default();
+        for block in ["NO", "OP\r", "\nNOOP\r\n"] {
+            let mut rest = block.as_bytes();
+            while lines.take(&mut rest).unwrap().is_some() {}
+        }
+        assert_eq!(lines.held.capacity(), 0);
     }
 }

@@ -13,10 +13,24 @@ use crate::smtp::fault::Fault;
 
 /// Replies that wait to be written, in order.
 ///
-/// Invariant: whole lines only. [`Out::is_tight`] is asked before each command, so a reply always finds room.
+/// Invariant: whole lines only, at most [`limits::REPLIES_OUT`] bytes. [`Out::is_tight`] is asked before each command,
+/// so a reply always finds room. Between replies it holds no memory: most connections that are open wait.
 #[derive(Debug, Default)]
 pub struct Out {
-    bytes: heapless::Vec<u8, { limits::REPLIES_OUT }>,
+    bytes: Vec<u8>,
+}
+
+/// Adds text as long as there is room for it.
+struct Bounded<'a>(&'a mut Vec<u8>);
+
+impl Write for Bounded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len().saturating_add(text.len()) > limits::REPLIES_OUT {
+            return Err(fmt::Error);
+        }
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
 }
 
 impl Out {
@@ -58,16 +72,18 @@ impl Out {
 
     /// Forgets what was written.
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.bytes = Vec::new();
     }
 
     fn line(&mut self, text: fmt::Arguments<'_>) {
         let before = self.bytes.len();
-        let written = self.bytes.write_fmt(text).is_ok();
-        if !written || self.bytes.extend_from_slice(b"\r\n").is_err() {
+        if Bounded(&mut self.bytes)
+            .write_fmt(format_args!("{text}\r\n"))
+            .is_err()
+        {
             // Cannot happen while callers ask `is_tight`; half a reply would be worse than a short one.
             self.bytes.truncate(before);
-            let _ = self.bytes.extend_from_slice(b"451 4.3.0\r\n");
+            self.bytes.extend_from_slice(b"451 4.3.0\r\n");
         }
     }
 }

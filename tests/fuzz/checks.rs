@@ -27,7 +27,7 @@ use mailroot::smtp::client::{self, Client};
 use mailroot::smtp::command::{Command, Defaults};
 use mailroot::smtp::data::{Chunks, Data, Piece, Stuffer};
 use mailroot::smtp::fault::Fault;
-use mailroot::smtp::line::{Commands, Hold, Line, Lines};
+use mailroot::smtp::line::{Commands, Line, Lines};
 use mailroot::smtp::reply::{Reply, ReplyLines};
 use mailroot::smtp::sasl::codec;
 use mailroot::smtp::sasl::scram::{Binding, ScramClient, ScramServer};
@@ -114,14 +114,14 @@ fn now(millis: u64) -> Tick {
 pub fn line(input: &[u8]) {
     let mut choices = Choices(input);
     let step = choices.step();
-    lines_of::<heapless::Vec<u8, 12>>(choices.0, step);
-    lines_of::<heapless::Vec<u8, { limits::COMMAND_LINE }>>(choices.0, step);
+    lines_of::<12>(choices.0, step);
+    lines_of::<{ limits::COMMAND_LINE }>(choices.0, step);
     let mut lines = Commands::default();
     lines.clear();
 }
 
-fn lines_of<H: Hold + Default>(input: &[u8], step: usize) {
-    let (mut lines, mut got, mut stray) = (Lines::<H>::default(), Vec::new(), false);
+fn lines_of<const MOST: usize>(input: &[u8], step: usize) {
+    let (mut lines, mut got, mut stray) = (Lines::<MOST>::default(), Vec::new(), false);
     'blocks: for block in input.chunks(step) {
         let mut rest = block;
         loop {
@@ -144,7 +144,7 @@ fn lines_of<H: Hold + Default>(input: &[u8], step: usize) {
         };
         match (rest[end], rest.get(end + 1)) {
             (b'\r', Some(b'\n')) => {
-                wanted.push((end + 2 <= H::MOST).then(|| rest[..end].to_vec()));
+                wanted.push((end + 2 <= MOST).then(|| rest[..end].to_vec()));
                 rest = &rest[end + 2..];
             }
             (b'\r', None) => break false,

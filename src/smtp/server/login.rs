@@ -8,8 +8,7 @@ use std::mem;
 use crate::smtp::command::Secret;
 use crate::smtp::fault::Fault;
 use crate::smtp::line::Line;
-use crate::smtp::line::Lines;
-use crate::smtp::line::LongLine;
+use crate::smtp::line::LongLines;
 use crate::smtp::sasl;
 use crate::smtp::sasl::codec;
 use crate::smtp::sasl::scram::Binding;
@@ -69,7 +68,7 @@ enum State {
 #[derive(Debug)]
 pub struct Login {
     state: State,
-    lines: Lines<LongLine>,
+    lines: LongLines,
 }
 
 impl Login {
@@ -109,7 +108,7 @@ impl Login {
         };
         let mut login = Self {
             state,
-            lines: Lines::default(),
+            lines: LongLines::default(),
         };
         let step = match initial {
             Some(Secret(text)) => login.on_line(text.as_bytes()),
