@@ -6,10 +6,13 @@ mod config;
 mod demo;
 mod help;
 mod init;
+mod install;
+mod journal;
 mod load;
 pub mod mail;
 mod passwd;
 mod queue;
+mod rest;
 mod run;
 pub mod sendmail;
 mod session;
@@ -22,6 +25,8 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::sendmail::Mode;
+
+pub use help::COMMANDS;
 
 /// Runs the command that the program's name and arguments ask for.
 ///
@@ -37,7 +42,15 @@ pub fn main() -> ExitCode {
             dispatch(name.unwrap_or_default(), args)
         }
         _ => match args.next() {
-            Some(command) => dispatch(&command.to_string_lossy(), args),
+            Some(command) => {
+                let command = command.to_string_lossy();
+                let mut args = args.peekable();
+                // Only as the first argument: later it may be somebody's address or text.
+                if args.next_if(|arg| arg == "--help").is_some() {
+                    return help::run(std::iter::once(command.into_owned().into()));
+                }
+                dispatch(&command, args)
+            }
             None => help::run(std::iter::empty()),
         },
     }
@@ -57,11 +70,14 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         // Aliases need no compiling here; the name exists because scripts call it.
         "newaliases" => ExitCode::SUCCESS,
         "queue" => queue::run(args),
+        "journal" => journal::run(args),
         "status" => status::run(args),
+        "reload" => status::reload(args),
         "demo" => demo::run(args),
         "check" => check::run(args),
         "config" => config::run(args),
         "init" => init::run(args),
+        "install" => install::run(args),
         "passwd" => passwd::run(args),
         "help" | "--help" | "-h" => help::run(args),
         "version" | "--version" | "-V" => version::run(),

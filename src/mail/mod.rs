@@ -6,6 +6,7 @@
 pub mod adapt;
 pub mod address;
 pub mod date;
+pub mod dkim;
 pub mod domain;
 pub mod envelope;
 pub mod header;
