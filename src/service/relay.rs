@@ -104,11 +104,12 @@ async fn connect(service: &Rc<Service>, out: &Out) -> Result<(Stream, Client, Pe
         None => None,
         Some(login) => {
             let wanted = login.clone();
-            let read = service.worker.run(move || live::password(&wanted)).await;
+            let read = service.worker.run(move || live::secret(&wanted)).await;
             let secret = read.map_err(|why| Failed::hold(7, 8, why))?;
             Some(settings::Login {
                 name: login.user.clone(),
-                secret: settings::Secret::Password(secret.reveal().to_owned()),
+                secret,
+                only: login.only,
             })
         }
     };
@@ -117,8 +118,11 @@ async fn connect(service: &Rc<Service>, out: &Out) -> Result<(Stream, Client, Pe
         match open(service, out, host).await {
             Ok((stream, address)) => {
                 let settings = dialog(&out.route, host, address, login);
-                let tls = stream.is_tls();
-                return Ok((stream, Client::new(settings, tls, nonce()), host.clone()));
+                let mut client = Client::new(settings, stream.is_tls(), nonce());
+                if let Some(exporter) = stream.channel_binding() {
+                    client.on_exporter(exporter);
+                }
+                return Ok((stream, client, host.clone()));
             }
             Err(why) => failed = why,
         }
@@ -254,8 +258,11 @@ impl Talk<'_> {
                     let wait = self.out.route.timeouts.greeting;
                     match self.out.tls.start(plain, &self.host.name, wait).await {
                         Ok(secure) => {
-                            stream = Some(secure);
                             client.on_tls();
+                            if let Some(exporter) = secure.channel_binding() {
+                                client.on_exporter(exporter);
+                            }
+                            stream = Some(secure);
                         }
                         Err(error) => client.on_tls_failed(&error.to_string(), error.is_setup()),
                     }

@@ -12,6 +12,7 @@ use crate::mail::status::Status;
 use crate::smtp::client::capability::Capabilities;
 use crate::smtp::client::login::Answer;
 use crate::smtp::client::login::Exchange;
+use crate::smtp::client::login::Footing;
 use crate::smtp::client::settings::Settings;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::client::transfer::Message;
@@ -443,8 +444,12 @@ impl Client {
             return;
         };
         let clear_allowed = self.tls || self.settings.login_without_tls;
-        let (offer, nonce) = (&self.offer, &self.nonce);
-        match Exchange::begin(login, offer, clear_allowed, nonce, self.exporter) {
+        let footing = Footing {
+            clear_allowed,
+            exporter: self.exporter,
+            nonce: &self.nonce,
+        };
+        match Exchange::begin(login, &self.offer.auth, footing) {
             Ok((exchange, command)) => {
                 self.say(format_args!("{command}\r\n"));
                 self.state = State::Login(exchange);
@@ -471,7 +476,17 @@ impl Client {
                 let text = "the peer did not prove that it knows the password";
                 self.give_up(Status::new(4, 7, 8), text);
             }
-            _ => self.refused(Phase::Login),
+            _ => {
+                // Which one it was is half of the way to what is wrong.
+                let outcome = match self.judged(Phase::Login) {
+                    Outcome::Hold(mut reason) => {
+                        reason.text = format!("{} (AUTH {})", reason.text, exchange.mechanism());
+                        Outcome::Hold(reason)
+                    }
+                    other => other,
+                };
+                self.state = State::Refused(outcome, Then::Quit);
+            }
         }
     }
 

@@ -30,7 +30,7 @@ use mailroot::smtp::fault::Fault;
 use mailroot::smtp::line::{Commands, Line, Lines};
 use mailroot::smtp::reply::{Reply, ReplyLines};
 use mailroot::smtp::sasl::codec;
-use mailroot::smtp::sasl::scram::{Binding, ScramClient, ScramServer};
+use mailroot::smtp::sasl::scram::{Binding, Hash, ScramClient, ScramServer};
 use mailroot::smtp::sasl::{self, Verifier};
 use mailroot::smtp::server::{self, Server};
 
@@ -397,7 +397,7 @@ pub fn sasl(input: &[u8]) {
             // More rounds are allowed and only cost time.
             let rounds = text.rsplit_once("i=").map_or(0, |(_, n)| n.trim().len());
             if rounds <= 4 {
-                let (client, _) = ScramClient::begin("user", "abc", binding);
+                let (client, _) = ScramClient::begin(Hash::Sha256, "user", "abc", binding);
                 if let Ok((last, wanted)) = client.answer(&text, "pencil") {
                     assert!(last.starts_with("c=") && last.contains(",r=abc"));
                     assert!(wanted.starts_with("v="));
@@ -846,9 +846,9 @@ pub fn client(input: &[u8]) {
     };
     let password = Secret::Password("pencil".to_owned());
     let token = Secret::Token("t".repeat(600));
-    settings.login = (flags & 4 != 0).then(|| Login {
-        name: "user".to_owned(),
-        secret: if flags & 8 != 0 { token } else { password },
+    settings.login = (flags & 4 != 0).then(|| {
+        let secret = if flags & 8 != 0 { token } else { password };
+        Login::new("user".to_owned(), secret)
     });
     settings.login_without_tls = flags & 16 != 0;
     settings.pipelining = flags & 32 == 0;
