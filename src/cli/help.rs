@@ -105,8 +105,18 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "queue",
-        usage: "list | show ID | retry [ID] | remove ID | hold ID | release ID",
-        help: "Shows what waits, tries it now, takes it out, or keeps it from going.",
+        usage: "list | show ID | retry [ID] | remove ID | hold ID | release ID | verify | export FOLDER [ID...] | \
+                import PATH...",
+        help: "Shows what waits, tries it now, takes it out, or keeps it from going. With the service down: verify \
+               reads every byte of the queue and says what is damaged; export writes messages as files that any \
+               pickup folder takes, with the recipients that still wait. import hands such files, or all *.eml of a \
+               folder, to the pickup folder of this home, whether the service runs or not, and is done when they \
+               are durable there.",
+    },
+    Command {
+        name: "journal",
+        usage: "dump [--home DIR]",
+        help: "Shows the queue's files record by record, as they lie on the disk, damage included. Never writes.",
     },
     Command {
         name: "demo",

@@ -8,10 +8,12 @@ mod dkim;
 mod help;
 mod init;
 mod install;
+mod journal;
 mod load;
 pub mod mail;
 mod passwd;
 mod queue;
+mod rest;
 mod run;
 pub mod sendmail;
 mod session;
@@ -69,6 +71,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         // Aliases need no compiling here; the name exists because scripts call it.
         "newaliases" => ExitCode::SUCCESS,
         "queue" => queue::run(args),
+        "journal" => journal::run(args),
         "status" => status::run(args),
         "reload" => status::reload(args),
         "demo" => demo::run(args),

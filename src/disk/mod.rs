@@ -72,6 +72,8 @@ pub mod badmail;
 pub mod body;
 pub mod draft;
 pub mod drop;
+pub mod dump;
+pub mod export;
 pub mod fault;
 pub mod folders;
 pub mod handle;

@@ -7,32 +7,32 @@ use crate::mail::Domain;
 
 /// The name under which the names of an address stand (RFC 1035 s3.5, RFC 3596 s2.5). None for an address that means
 /// something on its own link only (RFC 6762 s4), or none at all: no name server could know it.
-pub fn question(ip: IpAddr) -> Option<Domain> {
-    let mut name = String::new();
+pub fn name(ip: IpAddr) -> Option<Domain> {
+    let mut text = String::new();
     match ip.to_canonical() {
         IpAddr::V4(v4) => {
             if v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() {
                 return None;
             }
             let [a, b, c, d] = v4.octets();
-            let _ = write!(name, "{d}.{c}.{b}.{a}.in-addr.arpa");
+            let _ = write!(text, "{d}.{c}.{b}.{a}.in-addr.arpa");
         }
         IpAddr::V6(v6) => {
             if v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast() {
                 return None;
             }
             for byte in v6.octets().iter().rev() {
-                let _ = write!(name, "{:x}.{:x}.", byte & 15, byte >> 4);
+                let _ = write!(text, "{:x}.{:x}.", byte & 15, byte >> 4);
             }
-            name.push_str("ip6.arpa");
+            text.push_str("ip6.arpa");
         }
     }
-    Domain::parse(&name).ok()
+    Domain::parse(&text).ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::question;
+    use super::name;
 
     #[test]
     fn addresses_are_written_backwards() {
@@ -52,7 +52,7 @@ mod tests {
             ("ff02::1", None),
             ("224.0.0.1", None),
         ] {
-            let asked = question(ip.parse().unwrap());
+            let asked = name(ip.parse().unwrap());
             assert_eq!(asked.as_ref().map(|name| name.as_str()), want, "{ip}");
         }
     }

@@ -1,9 +1,9 @@
 //! The world of sockets and clocks: the clock reader, listeners, dialler, TLS, resolver, signals, and
 //! news of the network.
 //!
-//! Everything is for one thread: [`ready::block_on`] over a `LocalExecutor`. Nothing here polls, and no timer runs unless
-//! somebody waits, so an idle box is never woken. No name ever goes to async-net, which would look it up on a blocking
-//! pool.
+//! Everything is for one thread: [`ready::block_on`] over a `LocalExecutor`. Nothing here polls, and no timer runs
+//! unless somebody waits, so an idle box is never woken. No name ever goes to async-net, which would look it up on a
+//! blocking pool.
 //!
 //! Out, through STARTTLS or implicit TLS:
 //!
@@ -43,7 +43,9 @@
 //! own; [`tls::Server::start`] upgrades a stream. Waits inside a conversation go through one
 //! [`within::Patience`], single ones through [`within::within`].
 
+pub mod bell;
 pub mod clock;
+pub mod connection;
 pub mod dial;
 pub mod given;
 pub mod listen;

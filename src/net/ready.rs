@@ -1,12 +1,10 @@
-//! What the service's thread waits for: its sockets, and other threads that ring.
+//! What the service's thread waits for: its sockets, its time limits, and other threads that ring.
 //!
 //! async-io serves every kind of descriptor on any thread. That costs it some seven system calls for each wait, and
-//! its own thread wakes beside ours. So the TCP sockets, which wait a dozen times for each message, are watched here,
-//! by the thread that reads them, and edge-triggered, so that nothing has to be armed again; and the time limits of
-//! conversations are kept here, where setting one costs no call. Name lookups, connecting, folders and signals stay
-//! with async-io: its thread waits for them, and rings.
-//!
-//! On a thread that is not inside [`block_on`] nothing is watched, and everything falls back on async-io.
+//! its own thread wakes beside ours. So the sockets that mail goes over, which wait a dozen times for each message,
+//! are watched here, by the thread that reads them, and edge-triggered, so that nothing has to be armed again; and the
+//! time limits of conversations are kept here, where setting one costs no call. Name lookups, the control socket,
+//! folders and signals stay with async-io: its thread waits for them, and rings.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -14,36 +12,26 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::future::poll_fn;
 use std::io;
-use std::io::IoSlice;
-use std::net::Shutdown;
-use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
-use std::task::Wake;
 use std::task::Waker;
 use std::time::Duration;
 
-use rustix::event::EventfdFlags;
 use rustix::event::Timespec;
 use rustix::event::epoll;
 use rustix::event::epoll::EventData;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
-use rustix::net::SendFlags;
 use smol::Timer;
-use smol::io::AsyncRead;
-use smol::io::AsyncWrite;
 
 use crate::base::Tick;
+use crate::net::bell::Bell;
 use crate::net::clock;
 
 /// Events taken at once; what is left comes with the next wait.
@@ -72,8 +60,7 @@ pub fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
-        // From here on a ring means that there is something new.
-        poller.bell.state.swap(AWAKE, Ordering::SeqCst);
+        poller.bell.on_look();
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return Ok(output);
         }
@@ -86,39 +73,18 @@ struct Inside(Option<Rc<Poller>>);
 
 impl Inside {
     fn enter(poller: Rc<Poller>) -> Self {
-        Self(HERE.with(|here| here.replace(Some(poller))))
+        Self(HERE.replace(Some(poller)))
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        let before = self.0.take();
-        HERE.with(|here| here.replace(before));
+        HERE.replace(self.0.take());
     }
 }
 
-const AWAKE: u8 = 0;
-const RUNG: u8 = 1;
-const ASLEEP: u8 = 2;
-
-/// How other threads wake this one. It is written to only when this one sleeps.
-#[derive(Debug)]
-struct Bell {
-    state: AtomicU8,
-    file: OwnedFd,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.swap(RUNG, Ordering::SeqCst) == ASLEEP {
-            // Fails only when it has been rung 2^64 times; and then it rings.
-            let _ = rustix::io::write(&self.file, &1_u64.to_ne_bytes());
-        }
-    }
+fn here() -> Option<Rc<Poller>> {
+    HERE.with_borrow(Clone::clone)
 }
 
 #[derive(Debug)]
@@ -136,6 +102,7 @@ struct Alarms {
     next: u32,
 }
 
+/// The sockets by the keys that the kernel was given for them.
 #[derive(Debug, Default)]
 struct Sources {
     places: Vec<Option<Rc<Source>>>,
@@ -145,32 +112,30 @@ struct Sources {
 /// What is known of one socket.
 #[derive(Debug, Default)]
 struct Source {
-    readable: Cell<bool>,
+    input: Side,
+    output: Side,
     /// The peer has ended, or the connection is broken: reading finds out without waiting.
     ended: Cell<bool>,
-    writable: Cell<bool>,
-    reader: RefCell<Option<Waker>>,
-    writer: RefCell<Option<Waker>>,
+    /// The kernel was asked to say when there is room to write.
+    tells_room: Cell<bool>,
+}
+
+/// Whether a call in this direction is worth trying, and who waits until it is.
+#[derive(Debug, Default)]
+struct Side {
+    ready: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Poller {
     fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let flags = EventfdFlags::CLOEXEC.union(EventfdFlags::NONBLOCK);
-        let file = rustix::event::eventfd(0, flags)?;
-        // Edge-triggered it rings once for every write, and need not be read.
-        epoll::add(
-            &epoll,
-            &file,
-            EventData::new_u64(BELL),
-            EventFlags::IN.union(EventFlags::ET),
-        )?;
+        let bell = Bell::new()?;
+        let ring = EventFlags::IN.union(EventFlags::ET);
+        epoll::add(&epoll, &bell, EventData::new_u64(BELL), ring)?;
         Ok(Self {
             epoll,
-            bell: Arc::new(Bell {
-                state: AtomicU8::new(RUNG),
-                file,
-            }),
+            bell: Arc::new(bell),
             sources: RefCell::default(),
             alarms: RefCell::default(),
         })
@@ -178,9 +143,7 @@ impl Poller {
 
     /// Waits for anything, or just looks when the bell has been rung already.
     fn wait(&self) -> io::Result<()> {
-        let state = &self.bell.state;
-        let sleep = state.compare_exchange(AWAKE, ASLEEP, Ordering::SeqCst, Ordering::SeqCst);
-        let limit = if sleep.is_ok() {
+        let limit = if self.bell.may_sleep() {
             self.until_alarm()
         } else {
             Some(Duration::ZERO)
@@ -199,8 +162,7 @@ impl Poller {
             Err(Errno::INTR) => 0,
             Err(errno) => return Err(errno.into()),
         };
-        // Whatever comes of the events, the future is polled next; nobody has to ring for that.
-        state.swap(RUNG, Ordering::SeqCst);
+        self.bell.on_awake();
         for event in events.iter().take(count) {
             let (flags, key) = (event.flags, event.data.u64());
             let source = usize::try_from(key)
@@ -238,13 +200,16 @@ impl Poller {
         }
     }
 
-    fn add(&self, socket: impl AsFd) -> io::Result<(usize, Rc<Source>)> {
+    fn add(&self, socket: impl AsFd, source: Source) -> io::Result<(usize, Rc<Source>)> {
         let mut sources = self.sources.borrow_mut();
         let key = sources.free.pop().unwrap_or(sources.places.len());
-        let data = EventData::new_u64(u64::try_from(key).unwrap_or(BELL));
-        let source = Rc::new(Source::default());
-        source.writable.set(true);
-        let added = epoll::add(&self.epoll, socket, data, READING);
+        let flags = if source.tells_room.get() {
+            BOTH
+        } else {
+            READING
+        };
+        let added = epoll::add(&self.epoll, socket, data(key), flags);
+        let source = Rc::new(source);
         match sources.places.get_mut(key) {
             Some(place) => *place = Some(Rc::clone(&source)),
             None => sources.places.push(Some(Rc::clone(&source))),
@@ -272,6 +237,10 @@ impl Poller {
     }
 }
 
+fn data(key: usize) -> EventData {
+    EventData::new_u64(u64::try_from(key).unwrap_or(BELL))
+}
+
 impl Source {
     fn on_event(&self, flags: EventFlags) {
         let broken = flags.intersects(EventFlags::HUP.union(EventFlags::ERR));
@@ -279,21 +248,154 @@ impl Source {
             self.ended.set(true);
         }
         if self.ended.get() || flags.contains(EventFlags::IN) {
-            self.readable.set(true);
-            if let Some(waker) = self.reader.take() {
-                waker.wake();
-            }
+            self.input.on_ready();
         }
         if broken || flags.contains(EventFlags::OUT) {
-            self.writable.set(true);
-            if let Some(waker) = self.writer.take() {
-                waker.wake();
-            }
+            self.output.on_ready();
         }
     }
 }
 
-/// A moment that is waited for.
+impl Side {
+    fn on_ready(&self) {
+        self.ready.set(true);
+        let waiting = self.waiting.take();
+        if let Some(waker) = waiting {
+            waker.wake();
+        }
+    }
+
+    /// Tries `act` when it is worth trying, until it has done something or there is to be waited.
+    fn poll<R>(
+        &self,
+        context: &Context<'_>,
+        mut act: impl FnMut() -> Result<R, Errno>,
+    ) -> Poll<Result<R, Errno>> {
+        while self.ready.get() {
+            match act() {
+                Err(Errno::AGAIN) => self.ready.set(false),
+                Err(Errno::INTR) => {}
+                done => return Poll::Ready(done),
+            }
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        match &mut *waiting {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+/// A socket that does not block, watched by the thread inside [`block_on`] that made this. One task may wait for each
+/// direction.
+#[derive(Debug)]
+pub struct Watched<T: AsFd> {
+    // First, so that it is closed first: that is what makes the kernel forget it. A copy of the descriptor in a child
+    // that has not begun its program yet delays that; an event for it is then at worst one look too many at
+    // whatever has its place.
+    socket: T,
+    watch: Watch,
+}
+
+#[derive(Debug)]
+struct Watch {
+    poller: Rc<Poller>,
+    key: usize,
+    source: Rc<Source>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.poller.forget(self.key);
+    }
+}
+
+impl<T: AsFd> Watched<T> {
+    /// Watches a socket that listens or is connected. Fails outside of [`block_on`], and without room in the kernel.
+    pub fn new(socket: T) -> io::Result<Self> {
+        let source = Source::default();
+        source.output.ready.set(true);
+        Self::of(socket, source)
+    }
+
+    /// Watches a socket that is about to be connected: it is writable when that has gone well or badly.
+    pub fn connecting(socket: T) -> io::Result<Self> {
+        let source = Source::default();
+        source.tells_room.set(true);
+        Self::of(socket, source)
+    }
+
+    fn of(socket: T, source: Source) -> io::Result<Self> {
+        let poller = here().ok_or_else(|| io::Error::other("nobody watches sockets here"))?;
+        let (key, source) = poller.add(&socket, source)?;
+        let watch = Watch {
+            poller,
+            key,
+            source,
+        };
+        Ok(Self { socket, watch })
+    }
+
+    /// The socket, to ask it for names.
+    pub const fn get_ref(&self) -> &T {
+        &self.socket
+    }
+
+    /// Does what reads or accepts, as soon as it does not say EAGAIN.
+    pub fn poll_input<R>(
+        &self,
+        context: &Context<'_>,
+        mut act: impl FnMut(&T) -> Result<R, Errno>,
+    ) -> Poll<Result<R, Errno>> {
+        let source = &self.watch.source;
+        source.input.poll(context, || act(&self.socket))
+    }
+
+    /// The same, to be awaited.
+    pub async fn input<R>(&self, mut act: impl FnMut(&T) -> Result<R, Errno>) -> Result<R, Errno> {
+        poll_fn(|context| self.poll_input(context, &mut act)).await
+    }
+
+    /// What was there has been read whole: trying again is worth it after the next event only. Without this the next
+    /// read finds out, by one call more.
+    pub fn on_drained(&self) {
+        let source = &self.watch.source;
+        if !source.ended.get() {
+            source.input.ready.set(false);
+        }
+    }
+
+    /// Does what writes, as soon as it does not say EAGAIN.
+    pub fn poll_output<R>(
+        &self,
+        context: &Context<'_>,
+        mut act: impl FnMut(&T) -> Result<R, Errno>,
+    ) -> Poll<Result<R, Errno>> {
+        let source = &self.watch.source;
+        source.output.poll(context, || {
+            let done = act(&self.socket);
+            if matches!(done, Err(Errno::AGAIN)) && !source.tells_room.replace(true) {
+                // So rare that it is asked for only now. If there is room again already, that is an event, too.
+                epoll::modify(
+                    &self.watch.poller.epoll,
+                    &self.socket,
+                    data(self.watch.key),
+                    BOTH,
+                )?;
+            }
+            done
+        })
+    }
+
+    /// Waits until the connection stands or has failed.
+    pub async fn connected(&self) {
+        // Nothing is done, so nothing fails.
+        let _ = poll_fn(|context| self.poll_output(context, |_| Ok(()))).await;
+    }
+}
+
+/// A moment that is waited for. Outside of [`block_on`] it is a timer of async-io.
 #[derive(Debug)]
 pub struct Alarm(Kind);
 
@@ -310,7 +412,7 @@ enum Kind {
 impl Alarm {
     /// Rings at `at`, or at once when that is past.
     pub fn at(at: Tick) -> Self {
-        let Some(poller) = HERE.with(|here| here.borrow().clone()) else {
+        let Some(poller) = here() else {
             return Self(Kind::Elsewhere(Timer::after(at.since(clock::tick()))));
         };
         let mut alarms = poller.alarms.borrow_mut();
@@ -350,156 +452,20 @@ impl Drop for Alarm {
     }
 }
 
-/// A socket that does not block, watched by the thread that made this. The kernel ends the watch when the socket is
-/// closed; an event that was on its way then is at worst one look too many at whatever has its place.
-#[derive(Debug)]
-pub struct Watch {
-    poller: Rc<Poller>,
-    key: usize,
-    source: Rc<Source>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.poller.forget(self.key);
-    }
-}
-
-impl Watch {
-    /// Watches a socket; `None` when the thread is not inside [`block_on`].
-    pub fn new(socket: impl AsFd) -> Option<Self> {
-        let poller = HERE.with(|here| here.borrow().clone())?;
-        let (key, source) = poller.add(socket).ok()?;
-        Some(Self {
-            poller,
-            key,
-            source,
-        })
-    }
-
-    /// Waits for news on a socket that just had nothing to read or to accept.
-    pub async fn news(&self) {
-        self.source.readable.set(false);
-        poll_fn(|context| self.poll_readable(context)).await;
-    }
-
-    fn poll_readable(&self, context: &Context<'_>) -> Poll<()> {
-        if self.source.readable.get() {
-            return Poll::Ready(());
-        }
-        self.source.reader.replace(Some(context.waker().clone()));
-        Poll::Pending
-    }
-}
-
-/// A TCP connection that is watched.
-#[derive(Debug)]
-pub struct Connection {
-    socket: TcpStream,
-    watch: Watch,
-}
-
-impl Connection {
-    /// Watches a connection that does not block, or gives it back when the thread is not inside [`block_on`].
-    pub fn new(socket: TcpStream) -> Result<Self, TcpStream> {
-        match Watch::new(&socket) {
-            Some(watch) => Ok(Self { socket, watch }),
-            None => Err(socket),
-        }
-    }
-
-    /// The socket, to ask it for names.
-    pub const fn socket(&self) -> &TcpStream {
-        &self.socket
-    }
-
-    fn poll_sent(
-        &self,
-        context: &Context<'_>,
-        send: impl Fn(&TcpStream) -> Result<usize, Errno>,
-    ) -> Poll<io::Result<usize>> {
-        let source = &self.watch.source;
-        while source.writable.get() {
-            match send(&self.socket) {
-                Ok(count) => return Poll::Ready(Ok(count)),
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    // Rare enough to be asked for only now; said at once when there is room again already.
-                    source.writable.set(false);
-                    let data = EventData::new_u64(u64::try_from(self.watch.key).unwrap_or(BELL));
-                    epoll::modify(&self.watch.poller.epoll, &self.socket, data, BOTH)?;
-                }
-                Err(errno) => return Poll::Ready(Err(errno.into())),
-            }
-        }
-        source.writer.replace(Some(context.waker().clone()));
-        Poll::Pending
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        room: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        let source = &self.watch.source;
-        loop {
-            if self.watch.poll_readable(context).is_pending() {
-                return Poll::Pending;
-            }
-            match rustix::net::recv(&self.socket, &mut *room, RecvFlags::empty()) {
-                Ok((count, _)) => {
-                    if count < room.len() && !source.ended.get() {
-                        // That was all; more of it, or the end, is an event of its own.
-                        source.readable.set(false);
-                    }
-                    return Poll::Ready(Ok(count));
-                }
-                Err(Errno::AGAIN) => source.readable.set(false),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Poll::Ready(Err(errno.into())),
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_sent(context, |socket| {
-            rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)
-        })
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        // SIGPIPE is ignored anyway.
-        self.poll_sent(context, |socket| rustix::io::writev(socket, parts))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.socket.shutdown(Shutdown::Write))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Alarm, Connection, Watch, block_on};
+    use super::{Alarm, EVENTS, EventFlags, Watched, block_on};
     use crate::net::clock;
-    use smol::io::{AsyncReadExt, AsyncWriteExt};
-    use std::io::{Read, Write};
-    use std::net::{Shutdown, TcpListener, TcpStream};
+    use rustix::net::RecvFlags;
+    use smol::channel;
+    use smol::future;
+    use smol::io::AsyncReadExt;
+    use smol::{LocalExecutor, Timer};
+    use std::cell::RefCell;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::rc::Rc;
     use std::time::Duration;
 
     fn pair() -> (TcpStream, TcpStream) {
@@ -511,101 +477,190 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_between_and_after_is_read_and_so_is_the_end() {
-        let (near, mut far) = pair();
+    fn no_ring_of_another_thread_is_lost() {
+        const ROUNDS: usize = 5_000;
+        let (ask, asked) = channel::bounded(1);
+        let (answer, answered) = channel::bounded(1);
+        let other = std::thread::spawn(move || {
+            // Each side sleeps, or is about to, whenever the other one rings.
+            for round in 0..ROUNDS {
+                ask.send_blocking(round).unwrap();
+                assert_eq!(answered.recv_blocking().unwrap(), round);
+            }
+        });
         block_on(async {
-            far.write_all(b"one").unwrap();
-            let mut connection = Connection::new(near).unwrap();
-            let mut room = [0; 8];
-            assert_eq!(connection.read(&mut room).await.unwrap(), 3);
+            for _ in 0..ROUNDS {
+                answer.send(asked.recv().await.unwrap()).await.unwrap();
+            }
+        })
+        .unwrap();
+        other.join().unwrap();
+    }
+
+    #[test]
+    fn many_threads_ring_at_once() {
+        const EACH: usize = 2_000;
+        let (sender, receiver) = channel::unbounded();
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let sender = sender.clone();
+                std::thread::spawn(move || (0..EACH).for_each(|_| sender.try_send(()).unwrap()))
+            })
+            .collect();
+        drop(sender);
+        let mut count = 0;
+        block_on(async {
+            while receiver.recv().await.is_ok() {
+                count += 1;
+            }
+        })
+        .unwrap();
+        assert_eq!(count, 4 * EACH);
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+    }
+
+    #[test]
+    fn timers_of_async_io_wake_it_too() {
+        block_on(async { Timer::after(Duration::from_millis(1)).await }).unwrap();
+    }
+
+    #[test]
+    fn more_sockets_than_events_at_once_are_all_served() {
+        let executor = LocalExecutor::new();
+        let got = Rc::new(RefCell::new(Vec::new()));
+        let reading = async {
+            let (near, far): (Vec<_>, Vec<_>) = (0..4 * EVENTS).map(|_| pair()).unzip();
+            let tasks: Vec<_> = near
+                .into_iter()
+                .map(|near| {
+                    let (got, mut near) = (Rc::clone(&got), Watched::new(near).unwrap());
+                    executor.spawn(async move {
+                        let mut text = String::new();
+                        near.read_to_string(&mut text).await.unwrap();
+                        got.borrow_mut().push(text);
+                    })
+                })
+                .collect();
+            // All of them wait before the first byte comes, and the end comes apart from it.
+            future::yield_now().await;
             let other = std::thread::spawn(move || {
-                far.write_all(b"twotwotwotwo").unwrap();
-                far
+                for (at, mut far) in far.into_iter().enumerate() {
+                    far.write_all(format!("{at}").as_bytes()).unwrap();
+                }
             });
-            let mut got = 0;
-            while got < 12 {
-                got += connection.read(&mut room).await.unwrap();
+            for task in tasks {
+                task.await;
             }
-            let mut far = other.join().unwrap();
-            far.write_all(b"end").unwrap();
-            far.shutdown(Shutdown::Both).unwrap();
-            assert_eq!(connection.read(&mut room).await.unwrap(), 3);
-            assert_eq!(connection.read(&mut room).await.unwrap(), 0);
-            assert_eq!(connection.read(&mut room).await.unwrap(), 0);
-        })
-        .unwrap();
+            other.join().unwrap();
+        };
+        block_on(executor.run(reading)).unwrap();
+        let mut got: Vec<usize> = got.borrow().iter().map(|t| t.parse().unwrap()).collect();
+        got.sort_unstable();
+        assert_eq!(got, (0..4 * EVENTS).collect::<Vec<_>>());
     }
 
     #[test]
-    fn writing_waits_for_room() {
-        const BYTES: usize = 8 << 20;
+    fn an_event_for_nothing_is_one_look_too_many() {
         let (near, mut far) = pair();
         block_on(async {
-            let mut connection = Connection::new(near).unwrap();
-            let reader = std::thread::spawn(move || {
-                let mut all = Vec::new();
-                far.read_to_end(&mut all).unwrap();
-                all.len()
-            });
-            let (block, mut sent) = (vec![7; 1 << 20], 0);
-            while sent < BYTES {
-                let part = &block[..block.len().min(BYTES - sent)];
-                sent += connection.write(part).await.unwrap();
+            let mut near = Watched::new(near).unwrap();
+            let mut room = [0; 8];
+            let stale = EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT;
+            for round in 0..3 {
+                near.watch.source.on_event(stale);
+                assert!(future::poll_once(near.read(&mut room)).await.is_none());
+                let mut looks = 0;
+                let look = near.input(|socket| {
+                    looks += 1;
+                    rustix::net::recv(socket, &mut [0_u8; 1], RecvFlags::empty())
+                });
+                assert!(future::poll_once(look).await.is_none());
+                assert_eq!(looks, 0, "round {round}");
+                far.write_all(b"x").unwrap();
+                assert_eq!(near.read(&mut room).await.unwrap(), 1);
             }
-            drop(connection);
-            assert_eq!(reader.join().unwrap(), BYTES);
+            drop(far);
+            assert_eq!(near.read(&mut room).await.unwrap(), 0);
         })
         .unwrap();
     }
 
     #[test]
-    fn timers_and_other_threads_wake_it() {
+    fn a_number_used_again_is_another_socket() {
         block_on(async {
-            smol::Timer::after(Duration::from_millis(1)).await;
-            let (sender, receiver) = smol::channel::bounded(1);
-            let thread = std::thread::spawn(move || sender.send_blocking(5).unwrap());
-            assert_eq!(receiver.recv().await.unwrap(), 5);
-            thread.join().unwrap();
+            let mut numbers = Vec::new();
+            for round in 0..50_u8 {
+                let (near, mut far) = pair();
+                numbers.push(near.as_raw_fd());
+                let mut near = Watched::new(near).unwrap();
+                assert_eq!(near.watch.key, 0);
+                let mut room = [0; 8];
+                assert!(future::poll_once(near.read(&mut room)).await.is_none());
+                far.write_all(&[round]).unwrap();
+                assert_eq!(near.read(&mut room).await.unwrap(), 1);
+                assert_eq!(room[0], round);
+                // Unread bytes, an end and a waiting task are left behind.
+                assert!(future::poll_once(near.read(&mut room)).await.is_none());
+                far.write_all(b"left").unwrap();
+            }
+            numbers.dedup();
+            assert!(numbers.len() < 50, "the kernel gave numbers again");
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn places_are_used_again_and_given_back() {
+        let (near, _far) = pair();
+        assert!(Watched::new(near).is_err(), "nobody is inside block_on");
+        block_on(async {
+            let ((one, _a), (two, _b), (three, _c)) = (pair(), pair(), pair());
+            let first = Watched::new(one).unwrap();
+            let second = Watched::new(two).unwrap();
+            assert_eq!((first.watch.key, second.watch.key), (0, 1));
+            drop(first);
+            let third = Watched::new(three).unwrap();
+            assert_eq!(third.watch.key, 0);
+            let poller = Rc::clone(&third.watch.poller);
+            drop((second, third));
+            assert_eq!(poller.sources.borrow().places.capacity(), 0);
         })
         .unwrap();
     }
 
     #[test]
     fn alarms_ring_in_order_and_those_dropped_never() {
-        block_on(async {
-            let start = clock::tick();
-            let after = |millis| Alarm::after(Duration::from_millis(millis));
-            let late = async {
-                after(40).await;
-                2
-            };
-            let early = async {
-                after(20).await;
-                1
-            };
-            assert_eq!(smol::future::or(late, early).await, 1);
-            after(30).await;
-            assert!(clock::tick().since(start) >= Duration::from_millis(50));
-            after(0).await;
-        })
-        .unwrap();
-        smol::block_on(Alarm::after(Duration::from_millis(2)));
+        let executor = LocalExecutor::new();
+        let rung = Rc::new(RefCell::new(Vec::new()));
+        let start = clock::tick();
+        let waiting = async {
+            let millis = [30, 10, 20, 10, 0, 40];
+            let tasks: Vec<_> = millis
+                .into_iter()
+                .map(|millis| {
+                    let at = start.after(Duration::from_millis(millis));
+                    let rung = Rc::clone(&rung);
+                    executor.spawn(async move {
+                        Alarm::at(at).await;
+                        assert!(clock::tick() >= at);
+                        rung.borrow_mut().push(millis);
+                    })
+                })
+                .collect();
+            let dropped = Alarm::at(start.after(Duration::from_millis(15)));
+            assert!(future::poll_once(dropped).await.is_none());
+            for task in tasks {
+                task.await;
+            }
+        };
+        block_on(executor.run(waiting)).unwrap();
+        assert_eq!(*rung.borrow(), [0, 10, 10, 20, 30, 40]);
     }
 
     #[test]
-    fn outside_nothing_is_watched_and_places_are_used_again() {
-        let (near, _far) = pair();
-        assert!(Watch::new(&near).is_none());
-        let near = Connection::new(near).unwrap_err();
-        block_on(async {
-            let first = Watch::new(&near).unwrap();
-            let (other, _far) = pair();
-            let second = Watch::new(&other).unwrap();
-            assert_eq!((first.key, second.key), (0, 1));
-            drop(first);
-            let (third, _far) = pair();
-            assert_eq!(Watch::new(&third).unwrap().key, 0);
-        })
-        .unwrap();
+    fn an_alarm_elsewhere_rings_as_well() {
+        smol::block_on(Alarm::after(Duration::from_millis(2)));
     }
 }

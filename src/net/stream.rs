@@ -6,16 +6,15 @@
 use std::fmt;
 use std::io;
 use std::io::IoSlice;
-use std::net;
 use std::net::SocketAddr;
+use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 
-use async_net::TcpStream;
-use async_net::unix::UnixStream;
 use futures_rustls::TlsAcceptor;
 use futures_rustls::TlsConnector;
 use futures_rustls::client;
@@ -26,12 +25,12 @@ use rustls::ProtocolVersion;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
-use smol::Async;
 use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
+use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
-use crate::net::ready::Connection;
+use crate::net::ready::Watched;
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,12 +61,10 @@ impl fmt::Display for Peer {
 /// What carries the bytes.
 #[derive(Debug)]
 pub enum Socket {
-    /// TCP, watched by the thread that reads it.
-    Watched(Connection),
-    /// TCP on a thread that watches nothing itself.
-    Tcp(TcpStream),
+    /// TCP.
+    Tcp(Watched<TcpStream>),
     /// A Unix socket.
-    Unix(UnixStream),
+    Unix(Watched<UnixStream>),
 }
 
 /// A connection.
@@ -114,18 +111,23 @@ impl fmt::Display for Session {
 }
 
 impl Stream {
-    /// A TCP connection that does not block. Fails only when it is gone already.
-    pub fn tcp(stream: net::TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self::Plain(match Connection::new(stream) {
-            Ok(watched) => Socket::Watched(watched),
-            Err(stream) => Socket::Tcp(Async::new_nonblocking(stream)?.into()),
-        }))
+    /// A TCP connection, with TCP_NODELAY set.
+    pub const fn tcp(stream: Watched<TcpStream>) -> Self {
+        Self::Plain(Socket::Tcp(stream))
     }
 
     /// A connection over a Unix socket.
-    pub const fn unix(stream: UnixStream) -> Self {
+    pub const fn unix(stream: Watched<UnixStream>) -> Self {
         Self::Plain(Socket::Unix(stream))
+    }
+
+    /// Ends the connection. In clear text closing it says all; inside TLS the peer is told first that nothing was
+    /// cut off.
+    pub async fn end(mut self) {
+        if self.is_tls() {
+            // The peer may be gone already.
+            let _ = self.close().await;
+        }
     }
 
     fn socket(&self) -> &Socket {
@@ -139,8 +141,7 @@ impl Stream {
     /// Who is at the other end; an error when the connection is gone already.
     pub fn peer(&self) -> io::Result<Peer> {
         match self.socket() {
-            Socket::Watched(tcp) => tcp.socket().peer_addr().map(Peer::from_addr),
-            Socket::Tcp(tcp) => tcp.peer_addr().map(Peer::from_addr),
+            Socket::Tcp(tcp) => tcp.get_ref().peer_addr().map(Peer::from_addr),
             Socket::Unix(_) => Ok(Peer::Local),
         }
     }
@@ -148,8 +149,7 @@ impl Stream {
     /// Our own address; none for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self.socket() {
-            Socket::Watched(tcp) => tcp.socket().local_addr().ok(),
-            Socket::Tcp(tcp) => tcp.local_addr().ok(),
+            Socket::Tcp(tcp) => tcp.get_ref().local_addr().ok(),
             Socket::Unix(_) => None,
         }
     }
@@ -199,7 +199,7 @@ impl Stream {
         let Socket::Unix(unix) = self.socket() else {
             return None;
         };
-        let credentials = rustix::net::sockopt::socket_peercred(unix.as_fd()).ok()?;
+        let credentials = rustix::net::sockopt::socket_peercred(unix.get_ref().as_fd()).ok()?;
         Some(User {
             uid: credentials.uid.as_raw(),
             gid: credentials.gid.as_raw(),
@@ -275,7 +275,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        pass!(self, Watched Tcp Unix, inner => inner.poll_read(cx, buf))
+        pass!(self, Tcp Unix, inner => inner.poll_read(cx, buf))
     }
 }
 
@@ -285,7 +285,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        pass!(self, Watched Tcp Unix, inner => inner.poll_write(cx, buf))
+        pass!(self, Tcp Unix, inner => inner.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -293,15 +293,15 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        pass!(self, Watched Tcp Unix, inner => inner.poll_write_vectored(cx, bufs))
+        pass!(self, Tcp Unix, inner => inner.poll_write_vectored(cx, bufs))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pass!(self, Watched Tcp Unix, inner => inner.poll_flush(cx))
+        pass!(self, Tcp Unix, inner => inner.poll_flush(cx))
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pass!(self, Watched Tcp Unix, inner => inner.poll_close(cx))
+        pass!(self, Tcp Unix, inner => inner.poll_close(cx))
     }
 }
 

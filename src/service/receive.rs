@@ -53,6 +53,8 @@ pub async fn listen(service: Rc<Service>, listener: Listener, at: usize) {
         };
         let task = client(Rc::clone(&service), stream, peer, at);
         service.tasks.spawn(task).detach();
+        // It is looked at before the next one is taken: a flood would else fill the memory before it meets its cap.
+        future::yield_now().await;
     }
 }
 
@@ -303,8 +305,7 @@ pub async fn converse(
             Order::Etrn { .. } | Order::Atrn { .. } => server.on_verdict(Err(Fault::NotHeld)),
         }
     }
-    // The peer may be gone already.
-    let _ = stream.close().await;
+    stream.end().await;
 }
 
 /// Lets logins be bound to the connection, where that is safe.

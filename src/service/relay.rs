@@ -323,9 +323,9 @@ impl Talk<'_> {
         for attempt in waiting.into_iter().chain(current) {
             attempt::give_back(service, next, attempt);
         }
-        if let Some(mut stream) = stream {
-            // The peer may be gone already.
-            let _ = patience.wait(LINGER, stream.close()).await;
+        if let Some(stream) = stream {
+            // The peer may have stopped reading.
+            let _ = patience.wait(LINGER, stream.end()).await;
         }
     }
 

@@ -95,6 +95,7 @@ fn open(
     let names = resolver::Settings {
         servers: config.dns.servers.clone(),
         timeout: Some(config.dns.timeout),
+        trust_ad: config.dns.trust_ad,
         ..resolver::Settings::default()
     };
     let limits = &config.limits;
