@@ -17,12 +17,14 @@ use crate::disk::drop::Quota;
 use crate::disk::folders::Folders;
 use crate::disk::secret;
 use crate::mail::Domain;
+use crate::mail::dkim::signing::Signer;
 use crate::net::tls;
 use crate::net::tls::Pin;
 use crate::net::tls::Trust;
 use crate::policy::route::Next;
 use crate::service::certificate::Certificate;
 use crate::service::door::Door;
+use crate::service::sign;
 use crate::service::users::Users;
 use crate::smtp::client::settings;
 use crate::smtp::server;
@@ -40,6 +42,8 @@ pub struct Live {
     pub certificate: Option<Certificate>,
     /// Who may log in.
     pub users: Option<Arc<Users>>,
+    /// What signs mail that goes out.
+    pub signers: Vec<Signer>,
 }
 
 /// One way out at work.
@@ -83,6 +87,7 @@ impl Live {
             doors: doors.collect(),
             certificate,
             users,
+            signers: sign::signers(&config)?,
             config,
         }))
     }

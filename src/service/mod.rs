@@ -28,6 +28,7 @@ pub mod receive;
 pub mod relay;
 pub mod shared;
 pub mod show;
+pub mod sign;
 pub mod signal;
 pub mod start;
 pub mod users;

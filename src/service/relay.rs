@@ -31,6 +31,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
 use crate::service::shared::Service;
+use crate::service::sign;
 use crate::smtp::client::Client;
 use crate::smtp::client::Order;
 use crate::smtp::client::settings;
@@ -217,6 +218,7 @@ impl Talk<'_> {
         let mut stream = Some(stream);
         let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
+        let mut signature = String::new();
         let mut patience = Patience::new();
         let mut block = vec![0; 2048];
         let (mut at, mut end) = (0, 0);
@@ -274,8 +276,11 @@ impl Talk<'_> {
                         None => self.following(stream.as_mut()).await,
                     };
                     match message {
-                        Some(attempt) => {
-                            client.on_message(message_of(&attempt));
+                        Some(mut attempt) => {
+                            // The last change there is: whatever alters the message must come before.
+                            let (body, at) = (&mut attempt.message.body, service.clock.believed());
+                            signature = sign::sign(&self.live.signers, body, at).await;
+                            client.on_message(message_of(&attempt, signature.len()));
                             current = Some(attempt);
                         }
                         None => client.on_quit(),
@@ -287,6 +292,8 @@ impl Talk<'_> {
                     let sent = match (&mut stream, &mut current) {
                         (Some(stream), Some(attempt)) => {
                             let wait = self.out.route.timeouts.data;
+                            let mut stuffer = stuffer;
+                            stuffer.push(signature.as_bytes(), &mut scratch);
                             body(&mut patience, wait, stream, attempt, stuffer, &mut scratch).await
                         }
                         _ => Sent::Lost,
@@ -376,8 +383,8 @@ impl Talk<'_> {
     }
 }
 
-/// The message with those recipients that go this way.
-fn message_of(attempt: &Attempt) -> Message {
+/// The message with those recipients that go this way, and so many bytes in front of it.
+fn message_of(attempt: &Attempt, front: usize) -> Message {
     let whole = &attempt.message.stored.accept.envelope;
     let recipients = attempt.recipients.iter();
     let recipients = recipients.filter_map(|&at| whole.recipients.get(at).cloned());
@@ -390,7 +397,9 @@ fn message_of(attempt: &Attempt) -> Message {
             ret: whole.ret,
             envid: whole.envid.clone(),
         },
-        size: attempt.message.body.len(),
+        size: u64::try_from(front)
+            .unwrap_or(u64::MAX)
+            .saturating_add(attempt.message.body.len()),
     }
 }
 
