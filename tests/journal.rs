@@ -117,7 +117,7 @@ fn an_exported_queue_can_be_imported_elsewhere_and_nothing_of_it_changes() {
         small.starts_with(
             "X-Sender: a@nas.example\r\nX-Ret: hdrs\r\nX-Envid: q+3D1\r\nX-Notify: never\r\n\
              X-Receiver: b@office.example\r\nX-Notify: success,failure\r\nX-Receiver: c@office.example\r\n\
-             X-Orcpt: rfc822;c+40old.example\r\nX-Notify: failure,delay\r\nX-Receiver: d@office.example\r\n\
+             X-Orcpt: rfc822;c+40old.example\r\nX-Notify: default\r\nX-Receiver: d@office.example\r\n\
              X-Dot-Stuffed: no\r\nReceived: "
         ),
         "{small}"

@@ -177,7 +177,7 @@ mod tests {
                 &["-s", "SMART error (disk) on nas", "root"][..],
                 "bad\n.\nsectors\n",
                 format!(
-                    "X-Sender: <root>\nX-Dot-Stuffed: no\nX-Receiver: <root>\nTo: root\r\n\
+                    "X-Sender: <root>\nX-Receiver: <root>\nX-Dot-Stuffed: no\nTo: root\r\n\
                      Subject: SMART error (disk) on nas\r\n{tail}\r\nbad\n.\nsectors\n"
                 ),
             ),
@@ -198,8 +198,8 @@ mod tests {
                 ],
                 "x",
                 format!(
-                    "X-Sender: \"UPS\" <ups@x.example>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\n\
-                     X-Receiver: <d@x.example>\nX-Receiver: <c@x.example>\nX-Receiver: <b@x.example>\n\
+                    "X-Sender: \"UPS\" <ups@x.example>\nX-Receiver: <a@x.example>\n\
+                     X-Receiver: <d@x.example>\nX-Receiver: <c@x.example>\nX-Receiver: <b@x.example>\nX-Dot-Stuffed: no\n\
                      To: a@x.example,\r\n d@x.example\r\nCc: c@x.example\r\nSubject: =?utf-8?B?w7xiZXI=?=\r\n\
                      X-Host: nas\r\n{tail}\r\nx"
                 ),
@@ -208,7 +208,7 @@ mod tests {
                 &["-s", "s", "a@x.example", "--", "-fme@x.example"],
                 "",
                 format!(
-                    "X-Sender: <me@x.example>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nTo: a@x.example\r\n\
+                    "X-Sender: <me@x.example>\nX-Receiver: <a@x.example>\nX-Dot-Stuffed: no\nTo: a@x.example\r\n\
                      Subject: s\r\n{tail}\r\n"
                 ),
             ),

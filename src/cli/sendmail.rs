@@ -378,7 +378,6 @@ fn top(order: &Order, user: &str, recipients: &[String]) -> String {
         ("X-Ret", order.ret),
         ("X-Envid", order.envid.as_deref()),
         ("X-Notify", order.notify.as_deref()),
-        ("X-Dot-Stuffed", Some("no")),
     ] {
         if let Some(value) = value {
             top.push_str(&format!("{line}: {value}\n"));
@@ -387,6 +386,8 @@ fn top(order: &Order, user: &str, recipients: &[String]) -> String {
     for recipient in recipients {
         top.push_str(&format!("X-Receiver: <{recipient}>\n"));
     }
+    // Ends the envelope, whatever the message begins with.
+    top.push_str("X-Dot-Stuffed: no\n");
     top
 }
 
@@ -624,26 +625,26 @@ mod tests {
                     "root",
                 ][..],
                 "From: \"(Cron Daemon)\" <root>\nTo: root\nSubject: Cron <root@nas> job\n\n.\nout\n",
-                "X-Sender: \"CronDaemon\" <root>\nX-Dot-Stuffed: no\nX-Receiver: <root>\n\
+                "X-Sender: \"CronDaemon\" <root>\nX-Receiver: <root>\nX-Dot-Stuffed: no\n\
                  From: \"(Cron Daemon)\" <root>\r\nTo: root\r\nSubject: Cron <root@nas> job\r\n\r\n.\r\nout\r\n",
             ),
             (
                 // cronie with a null sender.
                 &["-i", "-t", "-f", "<>"],
                 "To: a@x.example\n\nx\n",
-                "X-Sender: <>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nTo: a@x.example\r\n\r\nx\r\n",
+                "X-Sender: <>\nX-Receiver: <a@x.example>\nX-Dot-Stuffed: no\nTo: a@x.example\r\n\r\nx\r\n",
             ),
             (
                 &["-t", "-f", ""],
                 "To: a@x.example\n\nx\n.\nnot this\n",
-                "X-Sender: <>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nTo: a@x.example\r\n\r\nx\r\n",
+                "X-Sender: <>\nX-Receiver: <a@x.example>\nX-Dot-Stuffed: no\nTo: a@x.example\r\n\r\nx\r\n",
             ),
             (
                 // mdadm and PHP.
                 &["-t", "-i"],
                 "To: Admin <admin@x.example>, root\nBcc: hidden@x.example,\n more@x.example\nCc: c@x.example\n\nx\n",
-                "X-Sender: <pi>\nX-Dot-Stuffed: no\nX-Receiver: <admin@x.example>\nX-Receiver: <root>\n\
-                 X-Receiver: <c@x.example>\nX-Receiver: <hidden@x.example>\nX-Receiver: <more@x.example>\n\
+                "X-Sender: <pi>\nX-Receiver: <admin@x.example>\nX-Receiver: <root>\n\
+                 X-Receiver: <c@x.example>\nX-Receiver: <hidden@x.example>\nX-Receiver: <more@x.example>\nX-Dot-Stuffed: no\n\
                  To: Admin <admin@x.example>, root\r\nCc: c@x.example\r\n\r\nx\r\n",
             ),
             (
@@ -657,8 +658,8 @@ mod tests {
                     "B <b@x.example>",
                 ],
                 "From: me\nBcc: kept for the service\n\n.\r\nx",
-                "X-Sender: <me@x.example>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\n\
-                 X-Receiver: <b@x.example>\nFrom: me\nBcc: kept for the service\n\n.\r\nx",
+                "X-Sender: <me@x.example>\nX-Receiver: <a@x.example>\n\
+                 X-Receiver: <b@x.example>\nX-Dot-Stuffed: no\nFrom: me\nBcc: kept for the service\n\n.\r\nx",
             ),
             (
                 // courier: DSN.
@@ -674,7 +675,7 @@ mod tests {
                 ],
                 "x\n",
                 "X-Sender: <pi>\nX-Ret: hdrs\nX-Envid: job+2B1\nX-Notify: success,delay,failure\n\
-                 X-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nx\n",
+                 X-Receiver: <a@x.example>\nX-Dot-Stuffed: no\nx\n",
             ),
             (
                 // Everything that has no effect here.
@@ -706,7 +707,7 @@ mod tests {
                     "a@x.example,b",
                 ],
                 "one\n..two\n.\r\nthree\n",
-                "X-Sender: <me>\nX-Dot-Stuffed: no\nX-Receiver: <a@x.example>\nX-Receiver: <b>\none\n..two\n",
+                "X-Sender: <me>\nX-Receiver: <a@x.example>\nX-Receiver: <b>\nX-Dot-Stuffed: no\none\n..two\n",
             ),
         ] {
             assert_eq!(sent(args, input.as_bytes()).unwrap(), want, "{args:?}");
@@ -833,7 +834,7 @@ mod tests {
                     .unwrap()
                     .unwrap();
                 let text = fs::read_to_string(file.path()).unwrap();
-                let (_, body) = text.split_once("X-Receiver: <a@x.example>\n").unwrap();
+                let (_, body) = text.split_once("X-Dot-Stuffed: no\n").unwrap();
                 assert_eq!(body, want, "{input:?} {step}");
             }
         }

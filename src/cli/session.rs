@@ -14,12 +14,11 @@ use crate::base::MsgId;
 use crate::cli::load;
 use crate::cli::sendmail;
 use crate::cli::sysexits;
+use crate::disk::lines;
 use crate::disk::submit::Submission;
 use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Status;
-use crate::mail::envelope::Notify;
-use crate::mail::envelope::Ret;
 use crate::net::clock;
 use crate::net::random;
 use crate::smtp::fault::Fault;
@@ -123,53 +122,9 @@ fn told(pickup: &Path, error: &io::Error) -> Fault {
 
 fn begin(pickup: &Path, envelope: &Envelope) -> io::Result<Submission> {
     let mut file = Submission::begin(pickup)?;
-    let mut top = match &envelope.sender {
-        Some(sender) => format!("X-Sender: <{sender}>\r\n"),
-        None => String::from("X-Sender: <>\r\n"),
-    };
     // The body has been through the protocol: its dots are its own.
-    top.push_str("X-Dot-Stuffed: no\r\n");
-    if let Some(ret) = envelope.ret {
-        top.push_str(match ret {
-            Ret::Full => "X-Ret: FULL\r\n",
-            Ret::Headers => "X-Ret: HDRS\r\n",
-        });
-    }
-    if let Some(envid) = &envelope.envid {
-        top.push_str(&format!("X-Envid: {envid}\r\n"));
-    }
-    for recipient in &envelope.recipients {
-        // NOTIFY holds for the recipients that follow, so each says its own once one has.
-        if envelope
-            .recipients
-            .iter()
-            .any(|r| r.notify != Notify::Unsaid)
-        {
-            top.push_str(&format!("X-Notify: {}\r\n", notify(recipient.notify)));
-        }
-        if let Some(orcpt) = &recipient.orcpt {
-            top.push_str(&format!("X-Orcpt: {orcpt}\r\n"));
-        }
-        top.push_str(&format!("X-Receiver: <{}>\r\n", recipient.address));
-    }
-    file.append(top.as_bytes())?;
+    file.append(lines::of(envelope, |_| true).as_bytes())?;
     Ok(file)
-}
-
-fn notify(notify: Notify) -> String {
-    match notify {
-        Notify::Unsaid => String::from("FAILURE,DELAY"),
-        Notify::Never => String::from("NEVER"),
-        Notify::On {
-            success,
-            failure,
-            delay,
-        } => {
-            let words = [(success, "SUCCESS"), (failure, "FAILURE"), (delay, "DELAY")];
-            let words = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word);
-            words.collect::<Vec<_>>().join(",")
-        }
-    }
 }
 
 #[cfg(test)]
@@ -183,7 +138,7 @@ mod tests {
     fn a_dialog_becomes_pickup_files_and_a_missing_folder_a_451() {
         let dir = tempfile::tempdir().unwrap();
         let folders = Folders::below(dir.path());
-        let script = b"EHLO me\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example> NOTIFY=NEVER\r\nRCPT TO:<c@y.example>\r\n\
+        let script = b"EHLO me\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@y.example> NOTIFY=NEVER ORCPT=rfc822;b\r\nRCPT TO:<c@y.example>\r\n\
                        DATA\r\n.no header\r\n..dot\r\n.\r\nQUIT\r\n";
         let say = || {
             let settings = Settings::new(Domain::parse("box.example").unwrap());
@@ -202,8 +157,8 @@ mod tests {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
         assert_eq!(
             text,
-            "X-Sender: <a@x.example>\r\nX-Dot-Stuffed: no\r\nX-Notify: NEVER\r\nX-Receiver: <b@y.example>\r\n\
-             X-Notify: FAILURE,DELAY\r\nX-Receiver: <c@y.example>\r\nno header\r\n.dot\r\n"
+            "X-Sender: a@x.example\r\nX-Notify: never\r\nX-Receiver: b@y.example\r\nX-Orcpt: rfc822;b\r\n\
+             X-Notify: default\r\nX-Receiver: c@y.example\r\nX-Dot-Stuffed: no\r\nno header\r\n.dot\r\n"
         );
     }
 }

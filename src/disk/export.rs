@@ -5,7 +5,6 @@
 //!
 //! Limit: age and tries are not written down; a message that is taken in again begins anew.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::io::Write as _;
@@ -17,10 +16,9 @@ use crate::base::MsgId;
 use crate::disk::body::Stored;
 use crate::disk::fault::LoadError;
 use crate::disk::folders::sync_folder;
+use crate::disk::lines;
 use crate::disk::peek::Peek;
 use crate::mail::envelope::Body;
-use crate::mail::envelope::Notify;
-use crate::mail::envelope::Ret;
 use crate::queue::progress::Stage;
 
 /// Why a message was not written.
@@ -101,60 +99,8 @@ fn write(peek: &Peek, id: MsgId, stored: &Stored, temp: &Path) -> Result<(), Fau
 
 /// The lines at the top: the envelope without the recipients that are dealt with.
 fn envelope(stored: &Stored) -> String {
-    let envelope = &stored.accept.envelope;
-    let mut top = match &envelope.sender {
-        Some(address) => format!("X-Sender: {address}\r\n"),
-        None => "X-Sender: <>\r\n".to_owned(),
-    };
-    let mut line = |name: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _ = write!(top, "{name}: {value}\r\n");
-    };
-    match envelope.ret {
-        Some(Ret::Full) => line("X-Ret", "full"),
-        Some(Ret::Headers) => line("X-Ret", "hdrs"),
-        None => {}
-    }
-    if let Some(envid) = &envelope.envid {
-        line("X-Envid", envid);
-    }
-    let mut said = Notify::default();
-    for (at, to) in envelope.recipients.iter().enumerate() {
+    lines::of(&stored.accept.envelope, |at| {
         let stage = stored.progress.as_ref().map(|p| p.stage(at));
-        if stage.is_some_and(|stage| stage != Stage::Waiting) {
-            continue;
-        }
-        if to.notify != said {
-            said = to.notify;
-            line("X-Notify", &notify(said));
-        }
-        line("X-Receiver", &to.address.to_string());
-        if let Some(orcpt) = &to.orcpt {
-            line("X-Orcpt", orcpt);
-        }
-    }
-    line("X-Dot-Stuffed", "no");
-    top
-}
-
-fn notify(notify: Notify) -> String {
-    let Notify::On {
-        success,
-        failure,
-        delay,
-    } = notify
-    else {
-        return "never".to_owned();
-    };
-    let words = [(success, "success"), (failure, "failure"), (delay, "delay")];
-    let said: Vec<&str> = words
-        .iter()
-        .filter(|(on, _)| *on)
-        .map(|(_, word)| *word)
-        .collect();
-    match said.as_slice() {
-        // Cannot be said on the wire, so it does not come from there.
-        [] => "never".to_owned(),
-        said => said.join(","),
-    }
+        stage.is_none_or(|stage| stage == Stage::Waiting)
+    })
 }

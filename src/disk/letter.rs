@@ -253,6 +253,9 @@ fn read_top(reader: &mut impl BufRead, default_domain: &Domain) -> Result<Top, F
         top.take(*kind, value, default_domain)?;
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         top.length = top.length.saturating_add(length);
+        if *kind == Line::DotStuffed {
+            return Ok(top);
+        }
     }
 }
 
@@ -337,6 +340,9 @@ fn notify(value: &[u8]) -> Option<Notify> {
     let text = std::str::from_utf8(value).ok()?;
     if text.eq_ignore_ascii_case("never") {
         return Some(Notify::Never);
+    }
+    if text.eq_ignore_ascii_case("default") {
+        return Some(Notify::Unsaid);
     }
     let (mut success, mut failure, mut delay) = (false, false, false);
     for word in text.split(',').map(str::trim) {
@@ -697,14 +703,27 @@ mod tests {
 
     #[test]
     fn dots_go_only_where_the_owner_or_the_file_says_so() {
-        let file = "X-Sender: a@x.example\nX-Receiver: b@x.example\nSubject: s\n\n..two\n.one\nno\n.\r\nafter\n";
-        let message = |dots, top: &str| story(format!("{top}{file}").as_bytes(), dots).unwrap().2;
+        let file = "Subject: s\n\n..two\n.one\nno\n.\r\nafter\n";
+        let envelope = "X-Sender: a@x.example\nX-Receiver: b@x.example\n";
+        let message = |dots, end: &str| {
+            let text = format!("{envelope}{end}{file}");
+            story(text.as_bytes(), dots).unwrap().2
+        };
         let as_it_is = "Subject: s\r\n\r\n..two\r\n.one\r\nno\r\n.\r\nafter\r\n";
         let unstuffed = "Subject: s\r\n\r\n.two\r\none\r\nno\r\n";
         assert_eq!(message(Dots::Never, ""), as_it_is);
         assert_eq!(message(Dots::Always, ""), unstuffed);
         assert_eq!(message(Dots::Always, "X-Dot-Stuffed: no\n"), as_it_is);
         assert_eq!(message(Dots::Never, "x-dot-stuffed: YES\n"), unstuffed);
+    }
+
+    #[test]
+    fn no_line_of_the_message_is_taken_for_the_envelope_behind_its_end() {
+        let file = b"X-Sender: a@x.example\nX-Receiver: b@x.example\nX-Dot-Stuffed: no\n\
+                     X-Receiver: c@x.example\nSubject: s\n\nx\n";
+        let (_, to, text) = story(file, Dots::Never).unwrap();
+        assert_eq!(to, "b@x.example");
+        assert_eq!(text, "X-Receiver: c@x.example\r\nSubject: s\r\n\r\nx\r\n");
     }
 
     #[test]

@@ -80,6 +80,7 @@ pub mod handle;
 pub mod journal;
 pub mod latch;
 pub mod letter;
+pub mod lines;
 pub mod lock;
 pub mod medium;
 pub mod oneshot;

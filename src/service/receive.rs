@@ -413,7 +413,15 @@ mod tests {
 
     #[test]
     fn a_connection_that_waits_takes_little_memory() {
-        println!("client {} server {} incoming {} stream {} patience {} naming {}", size(client), size_of::<Server>(), size_of::<Option<Incoming>>(), size_of::<Stream>(), size_of::<Patience>(), size_of::<Naming>());
+        println!(
+            "client {} server {} incoming {} stream {} patience {} naming {}",
+            size(client),
+            size_of::<Server>(),
+            size_of::<Option<Incoming>>(),
+            size_of::<Stream>(),
+            size_of::<Patience>(),
+            size_of::<Naming>()
+        );
         println!("{}", std::any::type_name::<Server>());
     }
 }
