@@ -12,6 +12,7 @@ use crate::base::limits;
 use crate::config::Tls;
 use crate::config::model::Peer;
 use crate::config::model::Route;
+use crate::disk::stored::StoredMessage;
 use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
@@ -30,6 +31,7 @@ use crate::service::conclude;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::outgoing::Outgoing;
 use crate::service::shared::Service;
 use crate::smtp::client::Client;
 use crate::smtp::client::Order;
@@ -217,6 +219,7 @@ impl Talk<'_> {
         let mut stream = Some(stream);
         let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
+        let mut outgoing: Option<Outgoing> = None;
         let mut patience = Patience::new();
         let mut block = vec![0; 2048];
         let (mut at, mut end) = (0, 0);
@@ -274,8 +277,18 @@ impl Talk<'_> {
                         None => self.following(stream.as_mut()).await,
                     };
                     match message {
-                        Some(attempt) => {
-                            client.on_message(message_of(&attempt));
+                        Some(mut attempt) => {
+                            let envelope = &attempt.message.stored.accept.envelope;
+                            let body = &mut attempt.message.body;
+                            match Outgoing::prepare(envelope, body, client.offer()).await {
+                                Ok(ready) => {
+                                    client.on_message(message_of(&attempt, &ready));
+                                    outgoing = Some(ready);
+                                }
+                                Err((status, text)) => {
+                                    client.on_unfit(attempt.recipients.len(), status, text);
+                                }
+                            }
                             current = Some(attempt);
                         }
                         None => client.on_quit(),
@@ -284,10 +297,16 @@ impl Talk<'_> {
                 Order::SendBody { opening, stuffer } => {
                     scratch.clear();
                     scratch.extend_from_slice(opening);
-                    let sent = match (&mut stream, &mut current) {
-                        (Some(stream), Some(attempt)) => {
+                    let sent = match (&mut stream, &mut current, &outgoing) {
+                        (Some(stream), Some(attempt), Some(outgoing)) => {
                             let wait = self.out.route.timeouts.data;
-                            body(&mut patience, wait, stream, attempt, stuffer, &mut scratch).await
+                            let sending = Sending {
+                                patience: &mut patience,
+                                wait,
+                                stream,
+                                out: &mut scratch,
+                            };
+                            sending.body(stuffer, &mut attempt.message, outgoing).await
                         }
                         _ => Sent::Lost,
                     };
@@ -377,7 +396,7 @@ impl Talk<'_> {
 }
 
 /// The message with those recipients that go this way.
-fn message_of(attempt: &Attempt) -> Message {
+fn message_of(attempt: &Attempt, outgoing: &Outgoing) -> Message {
     let whole = &attempt.message.stored.accept.envelope;
     let recipients = attempt.recipients.iter();
     let recipients = recipients.filter_map(|&at| whole.recipients.get(at).cloned());
@@ -385,12 +404,12 @@ fn message_of(attempt: &Attempt) -> Message {
         envelope: Envelope {
             sender: whole.sender.clone(),
             recipients: recipients.collect(),
-            body: whole.body,
+            body: outgoing.form,
             utf8: whole.utf8,
             ret: whole.ret,
             envid: whole.envid.clone(),
         },
-        size: attempt.message.body.len(),
+        size: outgoing.size,
     }
 }
 
@@ -419,45 +438,58 @@ enum Sent {
     Unreadable(String),
 }
 
-/// Streams the body: what is to come first with the first block, its end with the last.
-async fn body(
-    patience: &mut Patience,
+/// A body on its way.
+struct Sending<'a> {
+    patience: &'a mut Patience,
     wait: Duration,
-    stream: &mut Stream,
-    attempt: &mut Attempt,
-    mut stuffer: Stuffer,
-    out: &mut Vec<u8>,
-) -> Sent {
-    let body = &mut attempt.message.body;
-    if let Some(bytes) = body.inline() {
-        stuffer.push(bytes, out);
-    } else {
-        let (mut block, mut offset) = (Vec::new(), 0);
-        let mut crc = crc32fast::Hasher::new();
-        while offset < body.len() {
-            if let Err(error) = body.read(offset, &mut block).await {
-                return Sent::Unreadable(error.to_string());
-            }
-            crc.update(&block);
-            offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
-            stuffer.push(&block, out);
-            if out.len() >= limits::BODY_STEP && offset < body.len() {
-                if !write(patience, wait, Some(stream), out).await {
-                    return Sent::Lost;
+    stream: &'a mut Stream,
+    /// What is to come first; goes with the first block.
+    out: &'a mut Vec<u8>,
+}
+
+impl Sending<'_> {
+    /// Streams the body, its end with the last block.
+    async fn body(
+        mut self,
+        mut stuffer: Stuffer,
+        message: &mut StoredMessage,
+        outgoing: &Outgoing,
+    ) -> Sent {
+        let plain = message.body.inline().filter(|_| outgoing.is_plain());
+        if let Some(bytes) = plain {
+            stuffer.push(bytes, self.out);
+        } else {
+            let length = message.body.len();
+            let mut blocks = outgoing.blocks(&mut message.body);
+            let mut block = Vec::new();
+            loop {
+                match blocks.next(&mut block).await {
+                    Ok(true) => stuffer.push(&block, self.out),
+                    Ok(false) => break,
+                    Err(error) => return Sent::Unreadable(error.to_string()),
                 }
-                out.clear();
+                if self.out.len() >= limits::BODY_STEP && blocks.offset() < length {
+                    if !self.write().await {
+                        return Sent::Lost;
+                    }
+                    self.out.clear();
+                }
+            }
+            let known = message.stored.body_crc;
+            if known.is_some_and(|known| known != blocks.crc()) {
+                // Without the final dot the peer throws away what it has.
+                return Sent::Unreadable(String::from("the stored body is damaged"));
             }
         }
-        let known = attempt.message.stored.body_crc;
-        if known.is_some_and(|known| known != crc.finalize()) {
-            // Without the final dot the peer throws away what it has.
-            return Sent::Unreadable(String::from("the stored body is damaged"));
+        stuffer.end(self.out);
+        if self.write().await {
+            Sent::Whole
+        } else {
+            Sent::Lost
         }
     }
-    stuffer.end(out);
-    if write(patience, wait, Some(stream), out).await {
-        Sent::Whole
-    } else {
-        Sent::Lost
+
+    async fn write(&mut self) -> bool {
+        write(self.patience, self.wait, Some(self.stream), self.out).await
     }
 }
