@@ -155,7 +155,7 @@ impl Peer {
             return true;
         }
         self.done = true;
-        let code = &right[..3];
+        let code = right.get(..3).unwrap();
         match self.deed {
             "drop" => self.close(),
             "half a line" => {

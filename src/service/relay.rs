@@ -278,17 +278,7 @@ impl Talk<'_> {
                     };
                     match message {
                         Some(mut attempt) => {
-                            let envelope = &attempt.message.stored.accept.envelope;
-                            let body = &mut attempt.message.body;
-                            match Outgoing::prepare(envelope, body, client.offer()).await {
-                                Ok(ready) => {
-                                    client.on_message(message_of(&attempt, &ready));
-                                    outgoing = Some(ready);
-                                }
-                                Err((status, text)) => {
-                                    client.on_unfit(attempt.recipients.len(), status, text);
-                                }
-                            }
+                            outgoing = give(&mut client, &mut attempt).await;
                             current = Some(attempt);
                         }
                         None => client.on_quit(),
@@ -391,6 +381,22 @@ impl Talk<'_> {
             if !more {
                 return None;
             }
+        }
+    }
+}
+
+/// Gives a message to the machine, in a form that the peer takes; if there is none it is over.
+async fn give(client: &mut Client, attempt: &mut Attempt) -> Option<Outgoing> {
+    let message = &mut attempt.message;
+    let envelope = &message.stored.accept.envelope;
+    match Outgoing::prepare(envelope, &mut message.body, client.offer()).await {
+        Ok(outgoing) => {
+            client.on_message(message_of(attempt, &outgoing));
+            Some(outgoing)
+        }
+        Err((status, text)) => {
+            client.on_unfit(attempt.recipients.len(), status, text);
+            None
         }
     }
 }
