@@ -23,6 +23,7 @@ pub mod naming;
 pub mod network;
 pub mod notices;
 pub mod operators;
+mod outgoing;
 pub mod pickups;
 pub mod receive;
 pub mod relay;

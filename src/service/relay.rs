@@ -8,14 +8,17 @@ use smol::future;
 use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
 
+use crate::base::Wall;
 use crate::base::limits;
 use crate::config::Tls;
 use crate::config::model::Peer;
 use crate::config::model::Route;
+use crate::disk::stored::StoredMessage;
 use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
 use crate::mail::Status;
+use crate::mail::dkim::signing::Signer;
 use crate::mail::report::Action;
 use crate::net::Stream;
 use crate::net::clock;
@@ -30,6 +33,7 @@ use crate::service::conclude;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::outgoing::Outgoing;
 use crate::service::shared::Service;
 use crate::service::sign;
 use crate::smtp::client::Client;
@@ -218,7 +222,7 @@ impl Talk<'_> {
         let mut stream = Some(stream);
         let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
-        let mut signature = String::new();
+        let mut outgoing: Option<Outgoing> = None;
         let mut patience = Patience::new();
         let mut block = vec![0; 2048];
         let (mut at, mut end) = (0, 0);
@@ -277,10 +281,9 @@ impl Talk<'_> {
                     };
                     match message {
                         Some(mut attempt) => {
-                            // The last change there is: whatever alters the message must come before.
-                            let (body, at) = (&mut attempt.message.body, service.clock.believed());
-                            signature = sign::sign(&self.live.signers, body, at).await;
-                            client.on_message(message_of(&attempt, signature.len()));
+                            let at = service.clock.believed();
+                            let signers = &self.live.signers;
+                            outgoing = give(&mut client, &mut attempt, signers, at).await;
                             current = Some(attempt);
                         }
                         None => client.on_quit(),
@@ -289,12 +292,16 @@ impl Talk<'_> {
                 Order::SendBody { opening, stuffer } => {
                     scratch.clear();
                     scratch.extend_from_slice(opening);
-                    let sent = match (&mut stream, &mut current) {
-                        (Some(stream), Some(attempt)) => {
+                    let sent = match (&mut stream, &mut current, &outgoing) {
+                        (Some(stream), Some(attempt), Some(outgoing)) => {
                             let wait = self.out.route.timeouts.data;
-                            let mut stuffer = stuffer;
-                            stuffer.push(signature.as_bytes(), &mut scratch);
-                            body(&mut patience, wait, stream, attempt, stuffer, &mut scratch).await
+                            let sending = Sending {
+                                patience: &mut patience,
+                                wait,
+                                stream,
+                                out: &mut scratch,
+                            };
+                            sending.body(stuffer, &mut attempt.message, outgoing).await
                         }
                         _ => Sent::Lost,
                     };
@@ -383,8 +390,32 @@ impl Talk<'_> {
     }
 }
 
-/// The message with those recipients that go this way, and so many bytes in front of it.
-fn message_of(attempt: &Attempt, front: usize) -> Message {
+/// Gives a message to the machine, in a form that the peer takes; if there is none it is over.
+async fn give(
+    client: &mut Client,
+    attempt: &mut Attempt,
+    signers: &[Signer],
+    at: Option<Wall>,
+) -> Option<Outgoing> {
+    let message = &mut attempt.message;
+    let envelope = &message.stored.accept.envelope;
+    match Outgoing::prepare(envelope, &mut message.body, client.offer()).await {
+        Ok(mut outgoing) => {
+            // The last change there is: whatever alters the message comes before.
+            let signature = sign::sign(signers, outgoing.blocks(&mut message.body), at).await;
+            outgoing.put_in_front(signature);
+            client.on_message(message_of(attempt, &outgoing));
+            Some(outgoing)
+        }
+        Err((status, text)) => {
+            client.on_unfit(attempt.recipients.len(), status, text);
+            None
+        }
+    }
+}
+
+/// The message with those recipients that go this way.
+fn message_of(attempt: &Attempt, outgoing: &Outgoing) -> Message {
     let whole = &attempt.message.stored.accept.envelope;
     let recipients = attempt.recipients.iter();
     let recipients = recipients.filter_map(|&at| whole.recipients.get(at).cloned());
@@ -392,14 +423,12 @@ fn message_of(attempt: &Attempt, front: usize) -> Message {
         envelope: Envelope {
             sender: whole.sender.clone(),
             recipients: recipients.collect(),
-            body: whole.body,
+            body: outgoing.form,
             utf8: whole.utf8,
             ret: whole.ret,
             envid: whole.envid.clone(),
         },
-        size: u64::try_from(front)
-            .unwrap_or(u64::MAX)
-            .saturating_add(attempt.message.body.len()),
+        size: outgoing.size(),
     }
 }
 
@@ -428,45 +457,59 @@ enum Sent {
     Unreadable(String),
 }
 
-/// Streams the body: what is to come first with the first block, its end with the last.
-async fn body(
-    patience: &mut Patience,
+/// A body on its way.
+struct Sending<'a> {
+    patience: &'a mut Patience,
     wait: Duration,
-    stream: &mut Stream,
-    attempt: &mut Attempt,
-    mut stuffer: Stuffer,
-    out: &mut Vec<u8>,
-) -> Sent {
-    let body = &mut attempt.message.body;
-    if let Some(bytes) = body.inline() {
-        stuffer.push(bytes, out);
-    } else {
-        let (mut block, mut offset) = (Vec::new(), 0);
-        let mut crc = crc32fast::Hasher::new();
-        while offset < body.len() {
-            if let Err(error) = body.read(offset, &mut block).await {
-                return Sent::Unreadable(error.to_string());
-            }
-            crc.update(&block);
-            offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
-            stuffer.push(&block, out);
-            if out.len() >= limits::BODY_STEP && offset < body.len() {
-                if !write(patience, wait, Some(stream), out).await {
-                    return Sent::Lost;
+    stream: &'a mut Stream,
+    /// What is to come first; goes with the first block.
+    out: &'a mut Vec<u8>,
+}
+
+impl Sending<'_> {
+    /// Streams the body, its end with the last block.
+    async fn body(
+        mut self,
+        mut stuffer: Stuffer,
+        message: &mut StoredMessage,
+        outgoing: &Outgoing,
+    ) -> Sent {
+        stuffer.push(outgoing.front(), self.out);
+        let plain = message.body.inline().filter(|_| outgoing.is_plain());
+        if let Some(bytes) = plain {
+            stuffer.push(bytes, self.out);
+        } else {
+            let length = message.body.len();
+            let mut blocks = outgoing.blocks(&mut message.body);
+            let mut block = Vec::new();
+            loop {
+                match blocks.next(&mut block).await {
+                    Ok(true) => stuffer.push(&block, self.out),
+                    Ok(false) => break,
+                    Err(error) => return Sent::Unreadable(error.to_string()),
                 }
-                out.clear();
+                if self.out.len() >= limits::BODY_STEP && blocks.offset() < length {
+                    if !self.write().await {
+                        return Sent::Lost;
+                    }
+                    self.out.clear();
+                }
+            }
+            let known = message.stored.body_crc;
+            if known.is_some_and(|known| known != blocks.crc()) {
+                // Without the final dot the peer throws away what it has.
+                return Sent::Unreadable(String::from("the stored body is damaged"));
             }
         }
-        let known = attempt.message.stored.body_crc;
-        if known.is_some_and(|known| known != crc.finalize()) {
-            // Without the final dot the peer throws away what it has.
-            return Sent::Unreadable(String::from("the stored body is damaged"));
+        stuffer.end(self.out);
+        if self.write().await {
+            Sent::Whole
+        } else {
+            Sent::Lost
         }
     }
-    stuffer.end(out);
-    if write(patience, wait, Some(stream), out).await {
-        Sent::Whole
-    } else {
-        Sent::Lost
+
+    async fn write(&mut self) -> bool {
+        write(self.patience, self.wait, Some(self.stream), self.out).await
     }
 }

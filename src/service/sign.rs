@@ -5,10 +5,10 @@ use ring::rand::SystemRandom;
 use crate::base::Wall;
 use crate::config::Config;
 use crate::disk::secret;
-use crate::disk::stored::StoredBody;
 use crate::mail::dkim::key::Key;
 use crate::mail::dkim::signing::Signer;
 use crate::mail::dkim::signing::Signing;
+use crate::service::outgoing::Blocks;
 
 /// The keys of a configuration, read. Blocks on files.
 pub fn signers(config: &Config) -> Result<Vec<Signer>, String> {
@@ -27,17 +27,15 @@ pub fn signers(config: &Config) -> Result<Vec<Signer>, String> {
 
 /// The signatures for the top of this message; empty when nobody signs it, or when it cannot be read: whoever sends it
 /// finds that out, too. Reads it once, block by block.
-pub async fn sign(signers: &[Signer], body: &mut StoredBody, at: Option<Wall>) -> String {
-    let mut signing = Signing::new(signers);
-    let (mut block, mut offset) = (Vec::new(), 0_u64);
-    while !signers.is_empty() && offset < body.len() {
-        if body.read(offset, &mut block).await.is_err() {
-            return String::new();
-        }
-        offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
-        if !signing.feed(&block) {
-            return String::new();
-        }
+pub async fn sign(signers: &[Signer], blocks: Blocks<'_>, at: Option<Wall>) -> String {
+    if signers.is_empty() {
+        return String::new();
     }
-    signing.finish(at, &SystemRandom::new())
+    let (mut signing, mut wanted) = (Signing::new(signers), true);
+    let read = blocks.each(|block| wanted = wanted && signing.feed(block));
+    if read.await && wanted {
+        signing.finish(at, &SystemRandom::new())
+    } else {
+        String::new()
+    }
 }
