@@ -577,7 +577,8 @@ pub const ROWS: &[Row] = &[
         "delivery.retry",
         Kind::List(&Kind::Wait(1, 7 * DAY)),
         "1m, 1m, 1m, 15m, 30m, 1h, 4h",
-        "The waits between attempts; the last one repeats.",
+        "The waits between attempts; the last one repeats. A way that cannot be reached at all is looked at again after a \
+         quarter of an hour, or of its outage, where the list says longer.",
     )
     .iis("SmtpRemoteProgressiveRetry", "15,30,60,240 minutes"),
     Row::set(

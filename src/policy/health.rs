@@ -18,6 +18,8 @@ pub enum Health {
     Unknown,
     /// The last session got as far as a transaction.
     Well,
+    /// The same, after an outage: until then one session has to do, for everybody comes back at once.
+    Back(Tick),
     /// The last attempt failed before any transaction.
     Down(Down),
 }
@@ -42,16 +44,18 @@ impl Health {
     pub fn allowed(&self, now: Tick, most: usize) -> usize {
         match self {
             Self::Well => most,
-            Self::Unknown => most.min(1),
+            Self::Back(until) if *until <= now => most,
+            Self::Unknown | Self::Back(_) => most.min(1),
             Self::Down(down) if down.until <= now => most.min(1),
             Self::Down(_) => 0,
         }
     }
 
-    /// When a probe may go, if none may now.
+    /// When more may go than now.
     pub fn wakes(&self, now: Tick) -> Option<Tick> {
         match self {
             Self::Down(down) if down.until > now => Some(down.until),
+            Self::Back(until) if *until > now => Some(*until),
             _ => None,
         }
     }
@@ -62,10 +66,25 @@ impl Health {
     }
 
     /// A session got as far as a transaction. True when that is news.
-    pub fn on_success(&mut self) -> bool {
-        let news = !matches!(self, Self::Well);
-        *self = Self::Well;
-        news
+    pub fn on_success(&mut self, now: Tick) -> bool {
+        match self {
+            Self::Well => false,
+            Self::Back(until) => {
+                if *until <= now {
+                    *self = Self::Well;
+                }
+                false
+            }
+            Self::Unknown => {
+                *self = Self::Well;
+                true
+            }
+            Self::Down(down) => {
+                let alone = retry::alone_after(now.since(down.since));
+                *self = Self::Back(now.after(alone));
+                true
+            }
+        }
     }
 
     /// A session failed before any transaction. Answers how long the way now waits.
@@ -81,7 +100,12 @@ impl Health {
             Self::Down(down) => (down.since, down.failures),
             _ => (now, 0),
         };
-        let wait = waits.after(failures, chance);
+        let wait = if held {
+            // One login a step (promise G3).
+            waits.after(failures, chance)
+        } else {
+            waits.probe(failures, now.since(since), chance)
+        };
         *self = Self::Down(Down {
             since,
             failures: failures.saturating_add(1),
@@ -146,8 +170,15 @@ mod tests {
             now = until;
             assert_eq!((health.allowed(now, 4), health.wakes(now)), (1, None));
         }
-        assert!(health.is_held() && health.on_success() && !health.on_success());
-        assert_eq!(health.allowed(now, 4), 4);
+        assert!(health.is_held() && health.on_success(now) && !health.on_success(now));
+        // A day of outage: one session for a while, then all.
+        assert_eq!(health.allowed(now, 4), 1);
+        let later = health.wakes(now).unwrap();
+        assert_eq!(
+            (later.since(now).as_secs(), health.allowed(later, 4)),
+            (5, 4)
+        );
+        assert!(!health.on_success(later) && health == Health::Well);
     }
 
     #[test]

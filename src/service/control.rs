@@ -221,7 +221,7 @@ fn status(service: &Service, json: bool) -> String {
                 down.why.as_str(),
                 Some(down.until.since(now)),
             ),
-            Some(Health::Well) => ("well", "", None),
+            Some(Health::Well | Health::Back(_)) => ("well", "", None),
             _ => ("not tried yet", "", None),
         };
         let name = live.name(next);

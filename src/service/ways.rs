@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(ways.wanted(now, |_| 4), [(next, 1)]);
         ways.way(next).sessions = 1;
         assert_eq!(ways.wanted(now, |_| 4), []);
-        ways.way(next).health.on_success();
+        ways.way(next).health.on_success(now);
         assert_eq!(ways.wanted(now, |_| 4), [(next, 3)]);
         ways.way(next).sessions = 4;
         assert_eq!((ways.wanted(now, |_| 4).len(), ways.wakes(now)), (0, None));
@@ -248,7 +248,7 @@ mod tests {
     fn a_lingering_session_takes_the_next_message() {
         let mut ways = with(1);
         let way = ways.way(Next::Route(0));
-        way.health.on_success();
+        way.health.on_success(at(10));
         (way.sessions, way.lingering) = (1, 1);
         assert_eq!(ways.wanted(at(10), |_| 4), []);
     }
