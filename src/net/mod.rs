@@ -47,6 +47,7 @@ pub mod clock;
 pub mod dial;
 pub mod given;
 pub mod listen;
+pub mod local;
 pub mod netlink;
 pub mod proxy;
 pub mod random;

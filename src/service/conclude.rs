@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::Tick;
 use crate::mail::Outcome;
 use crate::mail::Reason;
+use crate::mail::Status;
 use crate::net::random;
 use crate::policy::route::Next;
 use crate::queue::Progress;
@@ -17,7 +18,6 @@ use crate::service::event::Event;
 use crate::service::fold::Follows;
 use crate::service::fold::Life;
 use crate::service::fold::fold;
-use crate::service::live::Live;
 use crate::service::log::emit;
 use crate::service::notices;
 use crate::service::shared::Service;
@@ -33,7 +33,7 @@ pub async fn conclude(
     let id = attempt.id;
     let life = Life {
         age: attempt.age,
-        expire: live.expire(),
+        expire: live.expire(next),
     };
     let attempts = attempt
         .message
@@ -43,7 +43,7 @@ pub async fn conclude(
         .map_or(0, |p| p.attempts);
     let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
     let wait = live.config.delivery.waits.after(attempts, chance);
-    tell(service, &live, next, &attempt, &outcomes, life, wait);
+    tell(service, next, &attempt, &outcomes, life, wait);
 
     let envelope = &attempt.message.stored.accept.envelope;
     let simple =
@@ -79,6 +79,27 @@ pub async fn conclude(
         };
         service.ways.borrow_mut().add(next, waiting);
     }
+}
+
+/// Gives up what was held until its time was up.
+pub async fn unfetched(service: &Rc<Service>, all: Vec<(Next, Waiting)>) {
+    let why = Reason::ours(
+        Status::new(4, 4, 7),
+        "it was held until the host of its domain would fetch it, and that did not come",
+    );
+    for (next, waiting) in all {
+        expired(service, next, waiting, &why).await;
+    }
+}
+
+/// Gives up a message whose time is up on this way, for this reason.
+async fn expired(service: &Rc<Service>, next: Next, waiting: Waiting, why: &Reason) {
+    let Some(attempt) = attempt::load(service, next, waiting).await else {
+        return;
+    };
+    let all = attempt.recipients.iter();
+    let outcomes = all.map(|&at| (at, Outcome::Later(why.clone()))).collect();
+    conclude(service, next, attempt, outcomes).await;
 }
 
 /// Journals the progress, together with the report that some recipients need. False when what nobody delivers could
@@ -130,14 +151,13 @@ fn tried_again(outcome: &Outcome, life: Life) -> bool {
 /// Logs and counts the outcomes.
 fn tell(
     service: &Service,
-    live: &Live,
     next: Next,
     attempt: &Attempt,
     outcomes: &[(usize, Outcome)],
     life: Life,
     wait: Duration,
 ) {
-    let way = live.name(next);
+    let way = service.way_name(next);
     let mut counts = service.counts.get();
     for (at, outcome) in outcomes {
         let Some(recipient) = attempt.message.stored.accept.envelope.recipients.get(*at) else {
@@ -180,7 +200,7 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
     let live = service.live();
     let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
     let text = why.to_string();
-    let (wait, expired) = service.ways.borrow_mut().on_failure(
+    let (wait, gone) = service.ways.borrow_mut().on_failure(
         next,
         service.now(),
         &live.config.delivery.waits,
@@ -188,7 +208,7 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
         held,
         &text,
     );
-    let (way, wait_secs) = (&live.name(next), wait.as_secs());
+    let (way, wait_secs) = (&service.way_name(next), wait.as_secs());
     let why_text = &text;
     if held {
         emit(&Event::WayHeld {
@@ -203,12 +223,7 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
             wait_secs,
         });
     }
-    for waiting in expired {
-        let Some(attempt) = attempt::load(service, next, waiting).await else {
-            continue;
-        };
-        let all = attempt.recipients.iter();
-        let outcomes = all.map(|&at| (at, Outcome::Later(why.clone()))).collect();
-        conclude(service, next, attempt, outcomes).await;
+    for waiting in gone {
+        expired(service, next, waiting, why).await;
     }
 }
