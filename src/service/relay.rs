@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use smol::Timer;
 use smol::future;
 use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
@@ -16,10 +15,12 @@ use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
 use crate::mail::Status;
+use crate::mail::report::Action;
 use crate::net::Stream;
 use crate::net::clock;
 use crate::net::dial::Dial;
 use crate::net::random;
+use crate::net::ready::Alarm;
 use crate::net::tls;
 use crate::net::within::Patience;
 use crate::policy::route::Next;
@@ -343,7 +344,9 @@ impl Talk<'_> {
                     }
                 }
                 Order::Finished(outcomes) => {
-                    if let Some(attempt) = current.take() {
+                    if let Some(mut attempt) = current.take() {
+                        // A peer that offers DSN reports for itself (RFC 3461 s5.2.1).
+                        attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
                         let places = attempt.recipients.clone();
                         let outcomes = places.into_iter().zip(outcomes).collect();
                         conclude::conclude(service, next, attempt, outcomes).await;
@@ -353,9 +356,9 @@ impl Talk<'_> {
                 Order::Close => break,
             }
         }
-        if let Some(mut stream) = stream {
-            // The peer may be gone already.
-            let _ = patience.wait(LINGER, stream.close()).await;
+        if let Some(stream) = stream {
+            // The peer may have stopped reading.
+            let _ = patience.wait(LINGER, stream.end()).await;
         }
         if let Some(attempt) = current {
             attempt::give_back(service, next, attempt);
@@ -399,7 +402,7 @@ impl Talk<'_> {
                 true
             };
             let alarm = async {
-                Timer::after(LINGER).await;
+                Alarm::after(LINGER).await;
                 false
             };
             // Whatever the peer says unasked is a goodbye.

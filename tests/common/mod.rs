@@ -10,6 +10,8 @@
     clippy::print_stderr
 )]
 
+pub mod postfix;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -306,7 +308,7 @@ impl Sink {
         fs::create_dir_all(&dir).unwrap();
         let mut child = command("smtp-sink");
         // It wants to give up root, and then could not write here.
-        if rustix_is_root() {
+        if is_root() {
             child.args(["-u", "root"]);
         }
         let child = child
@@ -355,7 +357,8 @@ impl Drop for Sink {
     }
 }
 
-fn rustix_is_root() -> bool {
+/// Whether services may be started that want to be root.
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
