@@ -75,12 +75,15 @@ pub fn after_outage(outage: Duration, chance: u32) -> Duration {
     share((outage / 60).min(AFTER_OUTAGE), chance)
 }
 
-/// How long one session has to do when a way is well again after an outage of this length: up to five seconds.
+/// The longest time for which one session has to do when a way is well again.
+pub const ALONE: Duration = Duration::from_secs(5);
+
+/// How long one session has to do when a way is well again after an outage of this length: up to [`ALONE`].
 ///
 /// What most boxes have to say is said in that time over one connection, and a greeting with TLS and a login costs a
 /// smart host more than twenty small messages do.
 pub fn alone_after(outage: Duration) -> Duration {
-    (outage / 60).min(Duration::from_secs(5))
+    (outage / 60).min(ALONE)
 }
 
 /// As much of `most` as chance has it.
