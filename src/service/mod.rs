@@ -14,6 +14,7 @@ pub mod deliver;
 pub mod door;
 pub mod dropping;
 pub mod event;
+pub mod fair;
 pub mod fold;
 pub mod gate;
 pub mod intake;
@@ -32,6 +33,7 @@ pub mod show;
 pub mod sign;
 pub mod signal;
 pub mod start;
+pub mod targets;
 pub mod users;
 pub mod ways;
 
