@@ -9,6 +9,7 @@ use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
 
 use crate::disk::fault::Refused;
+use crate::mail::Status;
 use crate::mail::header::Plan;
 use crate::mail::header::Walker;
 use crate::mail::trace::Origin;
@@ -29,6 +30,7 @@ use crate::service::live::Live;
 use crate::service::log::emit;
 use crate::service::shared::Service;
 use crate::smtp::fault::Fault;
+use crate::smtp::fault::Told;
 use crate::smtp::server::Order;
 use crate::smtp::server::Server;
 use crate::smtp::server::settings::Session;
@@ -224,10 +226,10 @@ pub async fn converse(
                 Timer::after(until.since(now)).await;
                 now = clock::tick();
             }
-            Order::AskMail { .. } => {
-                let verdict = match service.journal.refusal(0) {
+            Order::AskMail { size, .. } => {
+                let verdict = match service.journal.refusal(size) {
                     None => gate::may_begin(service, live, who),
-                    Some(refused) => Err(fault(&refused)),
+                    Some(refused) => Err(turned_away(who, &refused)),
                 };
                 server.on_verdict(verdict);
             }
@@ -368,11 +370,23 @@ async fn commit(
     }
 }
 
-/// What a client hears when the journal would not.
+/// What a client hears when the journal would not. It is told which kind of room is missing, and never the setting.
 fn fault(refused: &Refused) -> Fault {
-    if refused.is_full() {
-        Fault::Full
-    } else {
-        Fault::Ours
-    }
+    let text = match refused {
+        Refused::QueueBytes | Refused::QueueMessages => "The queue is full; please try later",
+        Refused::DiskFull | Refused::NoFiles => "The disk is full; please try later",
+        Refused::TooLarge => "Too many recipients to store; send to fewer at a time",
+        Refused::Broken(_) => return Fault::Ours,
+    };
+    Fault::Told(Box::new(Told::new(452, Status::new(4, 3, 1), text)))
+}
+
+/// The same before there is a message; the operator reads which setting it was.
+fn turned_away(who: Client, refused: &Refused) -> Fault {
+    emit(&Event::Refused {
+        door: "smtp",
+        origin: &who.ip.to_string(),
+        why: &refused.to_string(),
+    });
+    fault(refused)
 }

@@ -337,6 +337,7 @@ impl Server {
             State::AskMail(open) => Order::AskMail {
                 session,
                 envelope: &open.envelope,
+                size: open.announced,
             },
             State::AskRcpt(open, recipient) => Order::AskRcpt {
                 session,

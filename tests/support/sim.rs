@@ -133,6 +133,8 @@ struct State {
     time: u64,
     calls: u64,
     writes: u64,
+    /// Bytes of all writes, in whole sectors.
+    written: u64,
     syncs: u64,
     fault: Fault,
     dead: bool,
@@ -166,6 +168,7 @@ impl SimDisk {
             time: 0,
             calls: 0,
             writes: 0,
+            written: 0,
             syncs: 0,
             fault: Fault::None,
             dead: false,
@@ -208,6 +211,17 @@ impl SimDisk {
         let syncs = state.log.iter().filter(|line| line.contains("sync inode"));
         let call = |line: &String| line.split(' ').next().unwrap().parse().unwrap();
         syncs.map(call).collect()
+    }
+
+    /// Syncs of files, and bytes written in whole sectors, since it was made or cut.
+    pub fn wear(&self) -> (u64, u64) {
+        let state = self.0.borrow();
+        (state.syncs, state.written)
+    }
+
+    /// Bytes that all files take.
+    pub fn used(&self) -> u64 {
+        self.0.borrow().used()
     }
 
     pub fn is_dead(&self) -> bool {
@@ -323,6 +337,7 @@ impl SimDisk {
             time: 0,
             calls: 0,
             writes: 0,
+            written: 0,
             syncs: 0,
             fault: Fault::None,
             dead: false,
@@ -441,6 +456,8 @@ impl Medium for SimDisk {
         let mut state = self.0.borrow_mut();
         state.writes += 1;
         let offset = offset as usize;
+        let sectors = (offset + bytes.len()).div_ceil(SECTOR) - offset / SECTOR;
+        state.written += (sectors * SECTOR) as u64;
         let end = (offset + bytes.len()).next_multiple_of(SECTOR);
         let now = state.inodes[&file.0].cache.len().next_multiple_of(SECTOR);
         let more = end.saturating_sub(now) as u64;

@@ -22,6 +22,8 @@ pub enum Order<'a> {
         session: &'a Session,
         /// With the sender and what MAIL said; no recipients yet.
         envelope: &'a Envelope,
+        /// Bytes that it announced (RFC 1870 s6.1), or zero.
+        size: u64,
     },
     /// May it send to this recipient? Answer with [`Server::on_verdict`](super::Server::on_verdict).
     AskRcpt {

@@ -16,6 +16,8 @@ pub struct Transaction {
     pub envelope: Envelope,
     /// Bytes of the message so far.
     pub size: u64,
+    /// Bytes that MAIL announced (RFC 1870 s6.1), or zero.
+    pub announced: u64,
     /// Bytes of the recipients so far: an envelope has a limit, too.
     weight: usize,
 }
@@ -80,6 +82,7 @@ impl Transaction {
                 ret: mail.ret,
                 envid: mail.envid,
             },
+            announced,
             size: 0,
             weight: 0,
         })
