@@ -104,8 +104,11 @@ pub const WATCH_BUFFER: usize = 4096;
 /// Largest reason file of a bad message that is read back.
 pub const BADMAIL_REASON: usize = 1024 * 1024;
 
-/// Longest line of the text database of users that is looked at.
-pub const PASSWD_LINE: u64 = 4096;
+/// Longest line of the text databases of users and groups that is looked at: a group with two thousand members.
+pub const ACCOUNT_LINE: u64 = 16 * 1024;
+
+/// Operators that the control socket serves at one time; others wait.
+pub const OPERATORS: usize = 8;
 
 /// Bodies up to this many bytes live in their journal record: one sequential write, one sync.
 pub const INLINE_BODY: usize = 64 * 1024;
@@ -170,6 +173,22 @@ pub const DNS_ADDRESSES: usize = 16;
 
 /// Most mail exchangers kept of one domain, the best preferences first: nobody gets through more in one attempt.
 pub const DNS_EXCHANGERS: usize = 16;
+
+/// Most names kept of one address: more than any host of sense has.
+pub const DNS_NAMES: usize = 4;
+
+/// Most TLSA records kept of one name: a server has one or two for each certificate, and two certificates while it
+/// changes them.
+pub const DNS_TLSA: usize = 16;
+
+/// Longest data of a TLSA record: a whole certificate with a large key.
+pub const DNS_TLSA_DATA: usize = 4096;
+
+/// Most texts kept of one name, and the longest of them: policies are far shorter.
+pub const DNS_TEXTS: usize = 8;
+
+/// See [`DNS_TEXTS`].
+pub const DNS_TEXT: usize = 1024;
 
 /// Most name servers asked in one lookup (the C library reads three).
 pub const DNS_SERVERS: usize = 4;

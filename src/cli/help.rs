@@ -94,6 +94,11 @@ pub const COMMANDS: &[Command] = &[
         help: "Says whether the service is well, what waits, and what holds it up.",
     },
     Command {
+        name: "reload",
+        usage: "[--home DIR | --config FILE]",
+        help: "Makes the running service read its configuration again; a mistake in it leaves the old one at work.",
+    },
+    Command {
         name: "queue",
         usage: "list | show ID | retry [ID] | remove ID | hold ID | release ID | verify | export FOLDER [ID...] | \
                 import PATH...",

@@ -72,6 +72,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "queue" => queue::run(args),
         "journal" => journal::run(args),
         "status" => status::run(args),
+        "reload" => status::reload(args),
         "demo" => demo::run(args),
         "check" => check::run(args),
         "config" => config::run(args),

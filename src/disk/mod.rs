@@ -66,6 +66,7 @@
 //! turn every first write into a metadata write). A medium that cannot overwrite in place cheaply would change our
 //! mind.
 
+pub mod accounts;
 pub mod append;
 pub mod badmail;
 pub mod body;

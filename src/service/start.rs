@@ -28,6 +28,7 @@ use crate::net::listen::Listener;
 use crate::net::listen::Place;
 use crate::net::manager;
 use crate::net::manager::State;
+use crate::net::ready;
 use crate::net::resolver;
 use crate::net::signals::Signal;
 use crate::net::signals::Signals;
@@ -42,6 +43,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::network;
 use crate::service::notices;
 use crate::service::pickups;
 use crate::service::receive;
@@ -63,7 +65,9 @@ pub fn run(
     log::start(config.log.level, config.log.json);
     let tasks = Rc::new(LocalExecutor::new());
     let (service, recovery) = open(config, Box::new(reread), Rc::clone(&tasks))?;
-    smol::block_on(tasks.run(serve(service, recovery)))
+    // A task like the others, so that it is looked at only when something is there for it.
+    let serving = tasks.spawn(serve(service, recovery));
+    ready::block_on(tasks.run(serving)).map_err(|error| StartError::Io(error.to_string()))?
 }
 
 fn folders(config: &Config) -> Result<Folders, StartError> {
@@ -88,11 +92,12 @@ fn open(
     let worker = Worker::start().map_err(io)?;
     let clock = Arc::new(TrustedClock::new());
     let tls = Tls::new(Arc::clone(&clock));
-    let resolver = Resolver::new(resolver::Settings {
+    let names = resolver::Settings {
         servers: config.dns.servers.clone(),
         timeout: Some(config.dns.timeout),
+        trust_ad: config.dns.trust_ad,
         ..resolver::Settings::default()
-    });
+    };
     let limits = &config.limits;
     let options = Options {
         queue_bytes: limits.queue_bytes,
@@ -118,7 +123,8 @@ fn open(
         journal: opened.journal,
         worker,
         folders,
-        resolver,
+        reverse: Resolver::new(names.clone()),
+        resolver: Resolver::new(names),
         tls,
         clock,
         ways: RefCell::new(Ways::default()),
@@ -129,6 +135,7 @@ fn open(
         counts: Cell::default(),
         parked: Cell::default(),
         due: Wake::default(),
+        health: Wake::default(),
         idle: Wake::default(),
         ending: Ending::default(),
         tasks,
@@ -231,7 +238,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     sweep(&service);
     let live = service.live();
     let listeners = listeners(&live.config)?;
-    let control = control::bind(&live.config.control.socket)?;
+    let control = control::bind(&live.config)?;
     let mut signals =
         Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
     resume(&service, &recovery);
@@ -247,6 +254,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         .spawn(pickups::serve(Rc::clone(&service), recovery.claims))
         .detach();
     tasks.spawn(deliver::dispatch(Rc::clone(&service))).detach();
+    tasks.spawn(network::watch(Rc::clone(&service))).detach();
     tasks
         .spawn(control::serve(Rc::clone(&service), control))
         .detach();

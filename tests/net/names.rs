@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use mailroot::dns::lookup::LookupError;
 use mailroot::dns::message::Fault;
+use mailroot::dns::tlsa::Tlsa;
 use mailroot::mail::Domain;
 use mailroot::net::resolver::{Resolver, Settings};
-use simple_dns::rdata::{A, AAAA, CNAME, MX, RData};
+use simple_dns::rdata::{A, AAAA, CNAME, MX, PTR, RData};
 use simple_dns::{CLASS, Name, Packet, QTYPE, RCODE, ResourceRecord, TYPE};
 use smol::LocalExecutor;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,7 +46,11 @@ async fn serve(
     let note = {
         let log = Rc::clone(&log);
         move |bytes: &[u8], over: Over| {
-            let packet = Packet::parse(bytes).unwrap();
+            // A question of a type that simple-dns does not know cannot be read with it.
+            let Ok(packet) = Packet::parse(bytes) else {
+                log.borrow_mut().push(format!("{over:?} unknown"));
+                return;
+            };
             let question = &packet.questions[0];
             let kind = match question.qtype {
                 QTYPE::TYPE(kind) => format!("{kind:?}"),
@@ -148,6 +153,7 @@ fn resolver(servers: &[SocketAddr], timeout: u64) -> Resolver {
         attempts: Some(2),
         resolv_conf: PathBuf::from("/nonexistent/resolv.conf"),
         hosts: PathBuf::from("/nonexistent/hosts"),
+        trust_ad: false,
     })
 }
 
@@ -379,6 +385,7 @@ fn exchangers_come_in_order_and_an_alias_is_followed() {
         let hosts = async |domain| -> Result<Vec<String>, LookupError> {
             let list = resolver.mx(&name(domain)).await?;
             Ok(list
+                .list
                 .iter()
                 .map(|mx| format!("{} {}", mx.preference, mx.host))
                 .collect())
@@ -391,6 +398,67 @@ fn exchangers_come_in_order_and_an_alias_is_followed() {
         assert_eq!(hosts("[192.0.2.1]").await.unwrap(), ["0 [192.0.2.1]"]);
         let null = hosts("null.example").await.unwrap_err();
         assert_eq!(null, LookupError::NullMx(name("null.example")));
+    });
+}
+
+#[test]
+fn texts_names_and_certificate_records_come_with_the_word_of_who_says_so() {
+    run(async |executor| {
+        let (addr, _) = serve(&executor, |q, _| {
+            // Type 52 is unknown to simple-dns, so the answers are made by hand: the question, then one record.
+            let end = q.len() - 11;
+            let asked = u16::from_be_bytes([q[end - 4], q[end - 3]]);
+            let data: &[u8] = match asked {
+                52 => b"\x03\x01\x01\xab\xcd",
+                16 => b"\x08v=STSv1;\x03 id",
+                _ => b"\x03nas\x07example\x00",
+            };
+            let empty = q[13..].starts_with(b"_26") || q[13..].starts_with(b"none");
+            let authentic = if q[13..].starts_with(b"none") {
+                0x80
+            } else {
+                0xA0
+            };
+            let mut answer = vec![
+                q[0],
+                q[1],
+                0x81,
+                authentic,
+                0,
+                1,
+                0,
+                u8::from(!empty),
+                0,
+                0,
+                0,
+                0,
+            ];
+            answer.extend_from_slice(&q[12..end]);
+            if !empty {
+                answer.extend_from_slice(b"\xc0\x0c");
+                answer.extend_from_slice(&asked.to_be_bytes());
+                answer.extend_from_slice(b"\0\x01\0\0\0\x3c\0");
+                answer.push(u8::try_from(data.len()).unwrap());
+                answer.extend_from_slice(data);
+            }
+            vec![answer]
+        })
+        .await;
+        let resolver = resolver(&[addr], LONG);
+        for _ in 0..2 {
+            // The second time out of the cache.
+            let tlsa = resolver.tlsa(&name("mx.example"), 25).await.unwrap();
+            assert_eq!(tlsa.list, Tlsa::parse(&[3, 1, 1, 0xAB, 0xCD]).as_slice());
+            assert!(tlsa.authentic);
+            let none = resolver.tlsa(&name("mx.example"), 26).await.unwrap();
+            assert!(none.list.is_empty() && none.authentic, "a proved no");
+            let none = resolver.txt(&name("none.example")).await.unwrap();
+            assert!(none.list.is_empty() && !none.authentic);
+            let texts = resolver.txt(&name("_mta-sts.example")).await.unwrap();
+            assert_eq!(texts.list, ["v=STSv1; id"]);
+            let names = resolver.ptr("192.0.2.1".parse().unwrap()).await.unwrap();
+            assert_eq!(names.list, [name("nas.example")]);
+        }
     });
 }
 
@@ -420,5 +488,65 @@ fn what_needs_no_server_asks_none() {
             resolver.addresses(&wide).await,
             Err(LookupError::NotAName(wide))
         );
+    });
+}
+
+#[test]
+fn an_address_has_the_name_that_leads_back_to_it() {
+    run(async |executor| {
+        let ptr = |to: &'static str| RData::PTR(PTR(Name::new(to).unwrap()));
+        let (addr, log) = serve(&executor, move |q, _| {
+            let asked = Packet::parse(q).unwrap().questions[0].qname.to_string();
+            vec![match (kind(q), asked.as_str()) {
+                (TYPE::PTR, "1.2.0.192.in-addr.arpa") => reply(
+                    q,
+                    &[
+                        ("1.2.0.192.in-addr.arpa", ptr("bank.example")),
+                        ("1.2.0.192.in-addr.arpa", ptr("cam.example")),
+                    ],
+                ),
+                // Its owner claims somebody else's name, and his own address as one.
+                (TYPE::PTR, "2.2.0.192.in-addr.arpa") => reply(
+                    q,
+                    &[
+                        ("2.2.0.192.in-addr.arpa", ptr("bank.example")),
+                        ("2.2.0.192.in-addr.arpa", ptr("192.0.2.2")),
+                    ],
+                ),
+                (TYPE::A, "bank.example") => reply(q, &[("bank.example", v4(99))]),
+                (TYPE::A, "cam.example") => reply(q, &[("cam.example", v4(1))]),
+                _ => reply(q, &[]),
+            }]
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = folder.path().join("hosts");
+        std::fs::write(&hosts, "192.0.2.3 printer.lan printer\n").unwrap();
+        let resolver = Resolver::new(Settings {
+            servers: vec![addr],
+            timeout: Some(Duration::from_millis(LONG)),
+            attempts: Some(1),
+            resolv_conf: PathBuf::from("/nonexistent/resolv.conf"),
+            hosts,
+            trust_ad: false,
+        });
+        for (ip, want) in [
+            ("192.0.2.1", Some("cam.example")),
+            ("::ffff:192.0.2.1", Some("cam.example")),
+            ("192.0.2.2", None),
+            ("192.0.2.3", Some("printer.lan")),
+            ("192.0.2.4", None),
+            ("127.0.0.1", Some("localhost")),
+            ("::1", Some("localhost")),
+        ] {
+            let found = resolver.name_of(ip.parse().unwrap()).await;
+            assert_eq!(found.as_ref().map(Domain::as_str), want, "{ip}");
+        }
+        let asked = log.borrow().len();
+        // Nothing is asked about what only its own link knows, and what is known is not asked again.
+        for ip in ["169.254.1.1", "fe80::1", "192.0.2.1", "192.0.2.4"] {
+            resolver.name_of(ip.parse().unwrap()).await;
+        }
+        assert_eq!(log.borrow().len(), asked);
     });
 }

@@ -361,8 +361,8 @@ fn rcpt(recipient: &Recipient, offer: &Capabilities, out: &mut Vec<u8>) {
     put(out, format_args!("RCPT TO:<{}>", recipient.address));
     if offer.dsn {
         match recipient.notify {
+            Notify::Unsaid => {}
             Notify::Never => put(out, format_args!(" NOTIFY=NEVER")),
-            wish if wish == Notify::default() => {}
             Notify::On {
                 success,
                 failure,
