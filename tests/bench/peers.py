@@ -5,8 +5,10 @@ there: each in a mount namespace of its own, where its spool, its user and its r
 to look for them. E-MailRelay is taken from the path when it is there; Debian does not have it.
 """
 
+import contextlib
 import os
 import pathlib
+import pwd
 import shlex
 import shutil
 import signal
@@ -54,7 +56,12 @@ class Unpacked(Service):
         self.log = open((self.logs or self.home.parent) / f"{self.name.lower()}.log", "ab")
         self.home.chmod(0o755)
         passwd, group = pathlib.Path("/etc/passwd").read_text(), pathlib.Path("/etc/group").read_text()
+        self.ids = {}
         for number, user in enumerate(USERS, 2601):
+            with contextlib.suppress(KeyError):  # the package may be installed here, too
+                self.ids[user] = pwd.getpwnam(user)[2:4]
+                continue
+            self.ids[user] = number, number
             passwd += f"{user}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n"
             group += f"{user}:x:{number}:\n"
         (self.home / "passwd").write_text(passwd)
@@ -129,7 +136,7 @@ begin retry
 
     def prepare(self):
         super().prepare()
-        shutil.chown(self.spool, 2601, 2601)
+        shutil.chown(self.spool, *self.ids["Debian-exim"])
         self.config = self.home / "exim.conf"
         more = "queue_only" if self.accepts_only else ""
         self.config.write_text(self.settings.format(home=self.home, root=self.root, port=self.port,
