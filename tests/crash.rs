@@ -263,6 +263,53 @@ fn a_cut_after_a_failing_call_costs_no_acknowledged_message() {
     println!("{states} states after a failed call and a cut");
 }
 
+/// Every call in turn finds the disk full, and every sync from some call on fails for ever: nothing that was
+/// acknowledged is lost, and what comes after is refused, not promised.
+#[test]
+fn a_disk_that_is_full_once_or_never_syncs_again_costs_no_acknowledged_message() {
+    let mut states = 0;
+    for seed in 1..=if long() { 20 } else { 2 } {
+        let calls = run(seed, 40, Fault::None).unwrap().disk.calls();
+        for at in (1..=calls).step_by(if long() { 1 } else { 2 }) {
+            for fault in [Fault::FullAt(at), Fault::NoSyncFrom(at)] {
+                let disk = SimDisk::new(seed);
+                let Some(mut run) = Run::new(disk, options(), seed) else {
+                    continue;
+                };
+                run.disk.set_fault(fault);
+                for _ in 0..40 {
+                    run.step();
+                }
+                run.check_alive();
+                let acknowledged = run.model.acknowledged;
+                if fault == Fault::NoSyncFrom(at) {
+                    for _ in 0..10 {
+                        run.step();
+                    }
+                    // Where a sync has failed nothing is believed again without one.
+                    let broken = run.core.broken().is_some();
+                    let more = run.model.acknowledged - acknowledged;
+                    assert!(!broken || more == 0, "seed {seed}, {fault:?}: {more} more");
+                }
+                for cut in [Cut::Nothing, Cut::Pages, Cut::Everything] {
+                    let disk = run.disk.cut(cut, at);
+                    let what = format!("seed {seed}, {fault:?} of {calls}, then {cut:?}");
+                    run.model.check(&disk, &options(), &what);
+                    states += 1;
+                }
+                run.disk.set_fault(Fault::None);
+                run.finish();
+                run.check_alive();
+                let what = format!("seed {seed}, {fault:?} of {calls}, all settled");
+                run.model
+                    .check(&run.disk.cut(Cut::Nothing, at), &options(), &what);
+                states += 1;
+            }
+        }
+    }
+    println!("{states} states of a disk that is full once or never syncs again");
+}
+
 /// Many calls in a row fail: everything is refused in between, and nothing of before or after is lost.
 #[test]
 fn a_disk_that_is_gone_for_a_while_costs_no_acknowledged_message() {

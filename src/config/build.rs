@@ -211,6 +211,7 @@ impl Build {
             queue_bytes: block.get("queue_bytes")?,
             queue_messages: block.get("queue_messages")?,
             free_bytes: block.get("free_bytes")?,
+            free_files: block.get("free_files")?,
         };
         let message = limits.message_bytes;
         for (name, key, room) in [

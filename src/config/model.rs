@@ -156,6 +156,8 @@ pub struct Limits {
     pub queue_messages: u32,
     /// Bytes that stay free on the disk.
     pub free_bytes: u64,
+    /// Files that others can still make on it.
+    pub free_files: u32,
 }
 
 /// The drop folder and the domains that end there.

@@ -432,6 +432,13 @@ pub const ROWS: &[Row] = &[
         "16MB",
         "Free space left to everybody else on the disk of home. Below it new mail is refused.",
     ),
+    Row::set(
+        "limits.free_files",
+        Kind::Int(0, 1_000_000_000),
+        "100",
+        "Files that everybody else can still make on the disk of home (free inodes). Below it new mail that needs a \
+         file is refused.",
+    ),
     // Local domains.
     Row::set(
         "local.domains",

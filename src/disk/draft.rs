@@ -26,6 +26,8 @@ pub(super) struct Intake {
     pub inline: usize,
     /// Free space, in bytes, that drafts leave alone.
     pub floor: u64,
+    /// Free inodes that they leave alone.
+    pub files_floor: u64,
     /// Memory taken by all of them.
     pub memory: Mutex<usize>,
 }
@@ -124,13 +126,13 @@ impl Draft {
         let mut buffer = mem::take(&mut self.buffer);
         buffer.extend_from_slice(bytes);
         let (disk, id) = (self.intake.disk.clone(), self.id);
-        let floor = self.intake.floor;
+        let (floor, files) = (self.intake.floor, self.intake.files_floor);
         let file = mem::replace(&mut self.file, File::Failed);
         let write = move || {
             let mut part = match file {
                 File::Open(part) => part,
                 File::None => {
-                    if disk.free()? < floor {
+                    if disk.free()? < floor || (files > 0 && disk.free_files()? <= files) {
                         return Err(io::ErrorKind::StorageFull.into());
                     }
                     Part::create(disk, id)?

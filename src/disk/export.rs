@@ -104,3 +104,60 @@ fn envelope(stored: &Stored) -> String {
         stage.is_none_or(|stage| stage == Stage::Waiting)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::envelope;
+    use crate::base::Wall;
+    use crate::disk::body::Stored;
+    use crate::mail::Address;
+    use crate::mail::envelope::{Envelope, Notify, Recipient};
+    use crate::mail::outcome::Reason;
+    use crate::mail::status::Status;
+    use crate::queue::{Accept, Door, Priority, Progress, Stage};
+
+    /// Taken in again, it must not reach anybody twice.
+    #[test]
+    fn only_those_who_wait_are_named_with_what_their_sender_wanted() {
+        let to = |text: &str, notify| Recipient {
+            notify,
+            ..Recipient::new(Address::parse(text).unwrap())
+        };
+        let none = Notify::On {
+            success: false,
+            failure: false,
+            delay: false,
+        };
+        let mut progress = Progress::new(4);
+        for (at, stage) in [(0, Stage::Delivered), (2, Stage::Failed)] {
+            progress.set(at, stage, Reason::ours(Status::new(2, 0, 0), "ok"));
+        }
+        let stored = Stored {
+            accept: Accept {
+                arrived: Wall::default(),
+                door: Door::Smtp,
+                origin: String::new(),
+                priority: Priority::Normal,
+                header: None,
+                envelope: Envelope {
+                    recipients: vec![
+                        to("a@x.example", Notify::Never),
+                        to("b@x.example", Notify::Never),
+                        to("c@x.example", Notify::default()),
+                        to("d@x.example", none),
+                    ],
+                    ..Envelope::default()
+                },
+            },
+            progress: Some(progress),
+            hold: None,
+            body_len: 0,
+            body_crc: None,
+        };
+        assert_eq!(
+            envelope(&stored),
+            "X-Sender: <>\r\nX-Notify: never\r\nX-Receiver: b@x.example\r\nX-Notify: never\r\n\
+             X-Receiver: d@x.example\r\nX-Dot-Stuffed: no\r\n"
+        );
+    }
+}

@@ -12,6 +12,8 @@ pub enum Refused {
     QueueMessages,
     /// The disk has no room, or its last part is kept for noting what left.
     DiskFull,
+    /// The file system has no more files (inodes) to give: `limits.free_files`.
+    NoFiles,
     /// Envelope and texts do not fit a segment.
     TooLarge,
     /// Writing failed, and no fresh segment has been proved yet. With the error.
@@ -54,6 +56,9 @@ impl fmt::Display for Refused {
             Self::DiskFull => {
                 f.write_str("the disk is full; the last part is kept for noting what was delivered")
             }
+            Self::NoFiles => f.write_str(
+                "the file system can hold hardly any more files (limits.free_files); remove some",
+            ),
             Self::TooLarge => {
                 f.write_str("the envelope is too large to store; use fewer recipients")
             }

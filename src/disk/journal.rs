@@ -100,6 +100,8 @@ pub struct Core<M: Medium> {
     /// Bodies to be removed once it is durable that nothing needs them.
     pub(super) unlink: Vec<MsgId>,
     pub(super) answers: Vec<Result<(), Refused>>,
+    /// A message was refused for want of room on the disk; see [`Self::room`].
+    pub(super) full: bool,
     /// Messages and bytes accepted and not yet in the index.
     pub(super) coming: (usize, u64),
     /// The latch: why nothing is accepted.
@@ -169,6 +171,7 @@ impl<M: Medium> Core<M> {
             at_sync: Vec::new(),
             unlink: Vec::new(),
             answers: Vec::new(),
+            full: false,
             coming: (0, 0),
             broken: None,
             unparking: false,
@@ -228,6 +231,7 @@ impl<M: Medium> Core<M> {
                     match self.accept(*submission, answer) {
                         Ok(()) => sync = true,
                         Err(refused) => {
+                            self.full |= refused == Refused::DiskFull;
                             if file {
                                 // Never named by a record; what cannot be removed now goes at the next start.
                                 let _ = self.medium.unlink(Folder::Queue, &segment::body_name(id));

@@ -63,6 +63,11 @@ pub trait Medium: Clone {
     fn sync_folder(&self, folder: Folder) -> io::Result<()>;
     /// Bytes that an unprivileged program can still write.
     fn free(&self) -> io::Result<u64>;
+    /// Files that an unprivileged program can still make. File systems that make room for them as they come say
+    /// nothing, which is read as any number.
+    fn free_files(&self) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// The folders of one home on a real file system.
@@ -217,5 +222,14 @@ impl Medium for Disk {
     fn free(&self) -> io::Result<u64> {
         let at = fs::fstatvfs(&self.folders.queue)?;
         Ok(at.f_bavail.saturating_mul(at.f_frsize))
+    }
+
+    fn free_files(&self) -> io::Result<u64> {
+        let at = fs::fstatvfs(&self.folders.queue)?;
+        Ok(if at.f_files == 0 {
+            u64::MAX
+        } else {
+            at.f_favail
+        })
     }
 }

@@ -19,6 +19,8 @@ pub struct Options {
     pub queue_messages: usize,
     /// Free space on the disk, in bytes, that mail coming in leaves alone; records of what left may use it.
     pub free_floor: u64,
+    /// Files that others can still make on it (free inodes), which mail coming in leaves alone, too.
+    pub files_floor: u64,
     /// Secret behind the salts: another one at every start in life, fixed in tests.
     pub seed: u64,
 }
@@ -31,6 +33,7 @@ impl Default for Options {
             queue_bytes: u64::MAX,
             queue_messages: usize::MAX,
             free_floor: 0,
+            files_floor: 0,
             seed: 0,
         }
     }

@@ -252,7 +252,36 @@ impl<M: Medium> Core<M> {
             .free_floor
             .saturating_add(u64::from(self.options.segment));
         // A file system that cannot tell says so when it is written to.
-        self.medium.free().is_ok_and(|free| free >= wanted)
+        self.medium.free().is_ok_and(|free| free >= wanted) && self.has_files()
+    }
+
+    fn has_files(&self) -> bool {
+        let floor = self.options.files_floor;
+        floor == 0 || self.medium.free_files().is_ok_and(|free| free > floor)
+    }
+
+    /// Bytes that the next message may have, when one was refused for want of room and none has come since. `None`:
+    /// nothing is known to be missing.
+    pub fn room(&mut self) -> Option<u64> {
+        if !self.full {
+            return None;
+        }
+        let (reserve, ready) = (
+            self.reserve(),
+            self.free.len().saturating_add(self.limbo.len()),
+        );
+        if ready > reserve || self.has_room() {
+            self.full = false;
+            return None;
+        }
+        let active = self.active.as_ref().filter(|_| ready == reserve);
+        let rest = active.map_or(0, |active| {
+            let most = u64::from(active.size).saturating_sub(SECTOR_LEN);
+            let waiting = u64::try_from(self.buffer.len()).unwrap_or(u64::MAX);
+            most.saturating_sub(u64::from(active.base))
+                .saturating_sub(waiting)
+        });
+        Some(rest)
     }
 
     /// Free files from a time when segments had another size.

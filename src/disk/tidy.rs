@@ -48,13 +48,12 @@ impl<M: Medium> Core<M> {
                 after: None,
             });
         }
-        let mut living = self.used.iter().filter(|s| live(s.slot) > 0);
-        let oldest = living.next().filter(|s| s.slot != active.slot)?;
-        let behind = living.filter(|s| s.slot != active.slot).count();
+        // Dead ones in front go with the next header; dead ones behind a living one cannot go before it.
+        let kept = self.used.iter().skip_while(|s| live(s.slot) == 0);
+        let oldest = kept.clone().next().filter(|s| s.slot != active.slot)?;
         let space = Space {
             segment: u64::from(self.options.segment),
-            // The oldest and the active one, whatever lives in it.
-            used: u64::try_from(behind).unwrap_or(u64::MAX).saturating_add(2),
+            used: u64::try_from(kept.count()).unwrap_or(u64::MAX),
             live: index.live(),
             oldest_live: live(oldest.slot),
             relaxed: u64::try_from(limits::RELAXED_SEGMENTS).unwrap_or(u64::MAX),

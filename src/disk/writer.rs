@@ -35,6 +35,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Status {
     pub broken: Option<String>,
+    /// What [`Core::room`] said.
+    pub room: Option<u64>,
     pub lost: Vec<MsgId>,
 }
 
@@ -188,10 +190,11 @@ fn publish(core: &mut Core<Disk>, shared: &Shared, seen: &mut Vec<MsgId>) {
             }
         }
     }
-    let lost = core.take_lost();
+    let (lost, room) = (core.take_lost(), core.room());
     let mut status = lock(&shared.status);
     if status.broken.as_deref() != core.broken() {
         status.broken = core.broken().map(str::to_owned);
     }
+    status.room = room;
     status.lost.extend(lost);
 }

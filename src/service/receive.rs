@@ -14,6 +14,7 @@ use smol::io::AsyncRead;
 use smol::io::AsyncWriteExt;
 
 use crate::disk::fault::Refused;
+use crate::mail::Status;
 use crate::mail::header::Plan;
 use crate::mail::header::Walker;
 use crate::mail::trace::Origin;
@@ -35,6 +36,7 @@ use crate::service::log::emit;
 use crate::service::naming::Naming;
 use crate::service::shared::Service;
 use crate::smtp::fault::Fault;
+use crate::smtp::fault::Told;
 use crate::smtp::server::Order;
 use crate::smtp::server::Server;
 use crate::smtp::server::settings::Session;
@@ -393,36 +395,15 @@ async fn commit(
     }
 }
 
-/// What a client hears when the journal would not.
+/// What a client hears when the journal would not. It is told which kind of room is missing, and never the setting.
 fn fault(refused: &Refused) -> Fault {
     match refused {
         Refused::QueueBytes | Refused::QueueMessages => Fault::QueueFull,
+        Refused::TooLarge => {
+            let text = "Too many recipients to store; send to fewer at a time";
+            Fault::Told(Box::new(Told::new(452, Status::new(4, 5, 3), text)))
+        }
         _ if refused.is_full() => Fault::Full,
         _ => Fault::Ours,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Incoming, Patience, Server, Stream, client};
-    use crate::service::naming::Naming;
-
-    /// What a task of this kind takes while it lives.
-    fn size<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
-        size_of::<F>()
-    }
-
-    #[test]
-    fn a_connection_that_waits_takes_little_memory() {
-        println!(
-            "client {} server {} incoming {} stream {} patience {} naming {}",
-            size(client),
-            size_of::<Server>(),
-            size_of::<Option<Incoming>>(),
-            size_of::<Stream>(),
-            size_of::<Patience>(),
-            size_of::<Naming>()
-        );
-        println!("{}", std::any::type_name::<Server>());
     }
 }

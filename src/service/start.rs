@@ -104,6 +104,7 @@ fn open(
         queue_bytes: most.queue_bytes,
         queue_messages: usize::try_from(most.queue_messages).unwrap_or(usize::MAX),
         free_floor: most.free_bytes,
+        files_floor: u64::from(most.free_files),
         ..Options::default()
     };
     let paths = Paths {

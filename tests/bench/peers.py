@@ -5,8 +5,10 @@ there: each in a mount namespace of its own, where its spool, its user and its r
 to look for them. E-MailRelay is taken from the path when it is there; Debian does not have it.
 """
 
+import contextlib
 import os
 import pathlib
+import pwd
 import shlex
 import shutil
 import signal
@@ -51,10 +53,15 @@ class Unpacked(Service):
         self.process = None
 
     def prepare(self):
-        self.log = open(self.home.parent / f"{self.name.lower()}.log", "ab")
+        self.log = open((self.logs or self.home.parent) / f"{self.name.lower()}.log", "ab")
         self.home.chmod(0o755)
         passwd, group = pathlib.Path("/etc/passwd").read_text(), pathlib.Path("/etc/group").read_text()
+        self.ids = {}
         for number, user in enumerate(USERS, 2601):
+            with contextlib.suppress(KeyError):  # the package may be installed here, too
+                self.ids[user] = pwd.getpwnam(user)[2:4]
+                continue
+            self.ids[user] = number, number
             passwd += f"{user}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n"
             group += f"{user}:x:{number}:\n"
         (self.home / "passwd").write_text(passwd)
@@ -129,7 +136,7 @@ begin retry
 
     def prepare(self):
         super().prepare()
-        shutil.chown(self.spool, 2601, 2601)
+        shutil.chown(self.spool, *self.ids["Debian-exim"])
         self.config = self.home / "exim.conf"
         more = "queue_only" if self.accepts_only else ""
         self.config.write_text(self.settings.format(home=self.home, root=self.root, port=self.port,
@@ -175,7 +182,7 @@ class EMailRelay(Service):
         return cls.program is not None
 
     def prepare(self):
-        self.log = open(self.home.parent / "e-mailrelay.log", "ab")
+        self.log = open((self.logs or self.home.parent) / "e-mailrelay.log", "ab")
         (self.home / "spool").mkdir()
 
     def start(self):
@@ -192,4 +199,82 @@ class EMailRelay(Service):
     def stop(self):
         self.process.terminate()
         self.process.wait(timeout=20)
+        self.log.close()
+
+
+class QueueOnly(Unpacked):
+    """A mailer without a listener. Its package lies over our /usr and /etc in a namespace of its own, its queue below
+    the bench's folder, and what is sent goes through its `sendmail`."""
+
+    queue = ""
+
+    def enter(self, command):
+        """The command where the package is installed."""
+        over = self.home / "over"
+        over.mkdir(exist_ok=True)
+        (self.home / "etc").mkdir(exist_ok=True)
+        (self.home / "etc/mailname").write_text("bench.test\n")
+        for folder in (self.spool, *self.spool.iterdir()):
+            shutil.chown(folder, "mail", "mail")
+        self.spool.chmod(0o2775)
+        at = {name: shlex.quote(str(path)) for name, path in
+              {"over": over, "spool": self.spool, "usr": self.root / "usr", "etc": self.home / "etc"}.items()}
+        lines = ["set -e", "mount --make-rprivate /", "mount -t tmpfs none {over}"]
+        for name in ("usr", "etc"):
+            lines += [f"mkdir {{over}}/{name} {{over}}/{name}-work",
+                      f"mount -t overlay none -o lowerdir={{{name}}}:/{name},upperdir={{over}}/{name},"
+                      f"workdir={{over}}/{name}-work /{name}"]
+        lines += [f"cp {shlex.quote(str(self.home / name))} /etc/{name}" for name in ("passwd", "group")]
+        lines += ["mount -t tmpfs none /var/spool", f"mkdir {self.queue}", f"mount --bind {{spool}} {self.queue}"]
+        lines = [line.format(**at) for line in lines] + ["exec " + shlex.join(map(str, command))]
+        return ["unshare", "--mount", "sh", "-c", "\n".join(lines)]
+
+    def send(self, senders, messages, message):
+        """Hands in messages, so many at a time; the last has been taken when it returns."""
+        (self.spool / "message").write_bytes(message)
+        (self.spool / "message").chmod(0o644)
+        one = f"{self.sendmail} to@example.test < {self.queue}/message"
+        many = f"seq {messages} | xargs -P {senders} -I N sh -c {shlex.quote(one)}"
+        subprocess.run(self.enter(["sh", "-c", many]), check=True, stdout=self.log, stderr=self.log,
+                       stdin=subprocess.DEVNULL)
+
+
+class Nullmailer(QueueOnly):
+    """Debian's nullmailer."""
+
+    name = "nullmailer"
+    packages = ("nullmailer",)
+    queue = "/var/spool/nullmailer"
+    sendmail = "nullmailer-inject -f from@bench.test"
+
+    def __enter__(self):
+        self.prepare()
+        for folder in ("queue", "tmp", "failed"):
+            (self.spool / folder).mkdir()
+        os.mkfifo(self.spool / "trigger")
+        settings = self.home / "etc/nullmailer"
+        settings.mkdir(parents=True)
+        (settings / "remotes").write_text(f"127.0.0.1 smtp --port={self.next_hop}\n")
+        for name in ("me", "defaultdomain", "defaulthost"):
+            (settings / name).write_text("bench.test\n")
+        self.launch(self.enter(["nullmailer-send"]))
+        return self
+
+
+class Dma(QueueOnly):
+    """Debian's dma, which has no daemon: each message's own process delivers it."""
+
+    name = "dma"
+    packages = ("dma",)
+    queue = "/var/spool/dma"
+    sendmail = "dma -f from@bench.test"
+
+    def __enter__(self):
+        self.prepare()
+        settings = self.home / "etc/dma"
+        settings.mkdir(parents=True)
+        (settings / "dma.conf").write_text(f"SMARTHOST 127.0.0.1\nPORT {self.next_hop}\nMAILNAME bench.test\n")
+        return self
+
+    def stop(self):
         self.log.close()

@@ -53,6 +53,8 @@ def default_binary():
 class Service:
     """What both have in common: a home, a port, the next hop, and the seconds from start to ready."""
 
+    logs = None  # the folder for what it logs, when that is not to be beside its home
+
     def __init__(self, folder, next_hop):
         self.home = pathlib.Path(folder) / self.name.lower()
         shutil.rmtree(self.home, ignore_errors=True)
@@ -95,7 +97,7 @@ class Mailroot(Service):
     limits = {"connections": 1000, "connections_per_client": 1000, "message_bytes": "100MB"}
 
     def prepare(self):
-        self.log = open(self.home.parent / "mailroot.log", "ab")
+        self.log = open((self.logs or self.home.parent) / "mailroot.log", "ab")
 
     def start(self):
         command = [str(self.binary), "run", "--home", str(self.home / "home"), "--hostname", "bench.test"]

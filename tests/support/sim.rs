@@ -31,7 +31,14 @@ pub enum Fault {
     FailFromThenDie(u64, u64, u64),
     /// All calls from this one up to the other fail.
     FailFrom(u64, u64),
+    /// From this call on no sync works, of a file or of a folder; everything else does.
+    NoSyncFrom(u64),
+    /// The disk is full at this call; what a write had written before stays. All others work.
+    FullAt(u64),
 }
+
+/// Sectors that a disk with pages of 4096 bytes keeps or loses together.
+const PAGE: usize = 8;
 
 /// What a power cut leaves of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +51,8 @@ pub enum Cut {
     Some(u64),
     /// As `Some(50)`, and sectors may be torn inside.
     Torn,
+    /// As `Some(50)`, but whole pages of 4096 bytes.
+    Pages,
     /// The front part in the order of writing.
     Prefix,
     /// Names are kept and data is not.
@@ -58,6 +67,7 @@ pub const CUTS: &[Cut] = &[
     Cut::Some(50),
     Cut::Some(90),
     Cut::Torn,
+    Cut::Pages,
     Cut::Prefix,
     Cut::NamesOnly,
     Cut::DataOnly,
@@ -133,6 +143,8 @@ struct State {
     time: u64,
     calls: u64,
     writes: u64,
+    /// Bytes of all writes, in whole sectors.
+    written: u64,
     syncs: u64,
     fault: Fault,
     dead: bool,
@@ -166,6 +178,7 @@ impl SimDisk {
             time: 0,
             calls: 0,
             writes: 0,
+            written: 0,
             syncs: 0,
             fault: Fault::None,
             dead: false,
@@ -208,6 +221,17 @@ impl SimDisk {
         let syncs = state.log.iter().filter(|line| line.contains("sync inode"));
         let call = |line: &String| line.split(' ').next().unwrap().parse().unwrap();
         syncs.map(call).collect()
+    }
+
+    /// Syncs of files, and bytes written in whole sectors, since it was made or cut.
+    pub fn wear(&self) -> (u64, u64) {
+        let state = self.0.borrow();
+        (state.syncs, state.written)
+    }
+
+    /// Bytes that all files take.
+    pub fn used(&self) -> u64 {
+        self.0.borrow().used()
     }
 
     pub fn is_dead(&self) -> bool {
@@ -264,7 +288,7 @@ impl SimDisk {
                 Cut::Nothing | Cut::DataOnly => false,
                 Cut::Everything | Cut::NamesOnly => true,
                 Cut::Some(percent) => dice.roll(100) < percent,
-                Cut::Torn => dice.roll(2) == 0,
+                Cut::Torn | Cut::Pages => dice.roll(2) == 0,
                 Cut::Prefix => *time <= until,
             };
             if keep {
@@ -274,7 +298,11 @@ impl SimDisk {
         let mut inodes = BTreeMap::new();
         for (number, inode) in &old.inodes {
             let mut platter = inode.platter.clone();
+            let (mut page, mut page_kept) = (usize::MAX, false);
             for (sector, versions) in &inode.dirty {
+                if cut == Cut::Pages && sector / PAGE != page {
+                    (page, page_kept) = (sector / PAGE, dice.roll(2) == 0);
+                }
                 let kept = match cut {
                     Cut::Nothing | Cut::NamesOnly => None,
                     Cut::Everything | Cut::DataOnly => versions.last(),
@@ -283,6 +311,7 @@ impl SimDisk {
                         (dice.roll(100) < percent).then(|| &versions[pick])
                     }
                     Cut::Torn => (dice.roll(2) == 0).then(|| &versions[versions.len() - 1]),
+                    Cut::Pages => page_kept.then(|| &versions[versions.len() - 1]),
                     Cut::Prefix => versions.iter().rev().find(|(time, _)| *time <= until),
                 };
                 let Some((_, bytes)) = kept else {
@@ -323,6 +352,7 @@ impl SimDisk {
             time: 0,
             calls: 0,
             writes: 0,
+            written: 0,
             syncs: 0,
             fault: Fault::None,
             dead: false,
@@ -330,6 +360,10 @@ impl SimDisk {
             capacity: old.capacity,
             log: Vec::new(),
         })))
+    }
+
+    fn fault(&self) -> Fault {
+        self.0.borrow().fault
     }
 
     fn turn(&self, what: impl FnOnce() -> String) -> io::Result<Turn> {
@@ -349,16 +383,24 @@ impl SimDisk {
                 ((from..to).contains(&call) || end == call, end == call)
             }
             Fault::FailFrom(from, to) => ((from..to).contains(&call), false),
+            Fault::NoSyncFrom(_) => (false, false),
+            Fault::FullAt(at) => (at == call, false),
         };
-        let text = format!("{call} {}{}", what(), if fails { " FAILS" } else { "" });
+        let what = what();
+        let unsynced = matches!(state.fault, Fault::NoSyncFrom(from) if call >= from);
+        let fails = fails || (unsynced && what.starts_with("sync"));
+        let text = format!("{call} {what}{}", if fails { " FAILS" } else { "" });
         state.log.push(text);
         state.dead = dies;
         Ok(if fails { Turn::Fail } else { Turn::Work })
     }
 }
 
-fn failed<T>() -> io::Result<T> {
-    Err(io::Error::from_raw_os_error(5))
+fn failed<T>(fault: Fault) -> io::Result<T> {
+    Err(match fault {
+        Fault::FullAt(_) => io::ErrorKind::StorageFull.into(),
+        _ => io::Error::from_raw_os_error(5),
+    })
 }
 
 impl State {
@@ -390,7 +432,7 @@ impl Medium for SimDisk {
 
     fn list(&self, folder: Folder) -> io::Result<Vec<String>> {
         if let Turn::Fail = self.turn(|| format!("list {folder:?}"))? {
-            return failed();
+            return failed(self.fault());
         }
         let state = self.0.borrow();
         let here = state.names.keys().filter(|at| at.0 == folder);
@@ -399,7 +441,7 @@ impl Medium for SimDisk {
 
     fn open(&self, folder: Folder, name: &str, access: Access) -> io::Result<SimFile> {
         if let Turn::Fail = self.turn(|| format!("open {name} {access:?}"))? {
-            return failed();
+            return failed(self.fault());
         }
         let mut state = self.0.borrow_mut();
         let at = (folder, name.to_owned());
@@ -419,14 +461,14 @@ impl Medium for SimDisk {
 
     fn len(&self, file: &SimFile) -> io::Result<u64> {
         if let Turn::Fail = self.turn(|| "len".to_owned())? {
-            return failed();
+            return failed(self.fault());
         }
         Ok(self.0.borrow().inodes[&file.0].cache.len() as u64)
     }
 
     fn read_at(&self, file: &SimFile, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         if let Turn::Fail = self.turn(|| format!("read {offset} {}", buf.len()))? {
-            return failed();
+            return failed(self.fault());
         }
         let state = self.0.borrow();
         let cache = &state.inodes[&file.0].cache;
@@ -441,6 +483,8 @@ impl Medium for SimDisk {
         let mut state = self.0.borrow_mut();
         state.writes += 1;
         let offset = offset as usize;
+        let sectors = (offset + bytes.len()).div_ceil(SECTOR) - offset / SECTOR;
+        state.written += (sectors * SECTOR) as u64;
         let end = (offset + bytes.len()).next_multiple_of(SECTOR);
         let now = state.inodes[&file.0].cache.len().next_multiple_of(SECTOR);
         let more = end.saturating_sub(now) as u64;
@@ -450,7 +494,7 @@ impl Medium for SimDisk {
         if let Turn::Fail = turn {
             let part = state.dice.roll(bytes.len() as u64 + 1) as usize;
             state.write(file.0, offset, &bytes[..part]);
-            return failed();
+            return failed(state.fault);
         }
         state.write(file.0, offset, bytes);
         Ok(())
@@ -466,7 +510,7 @@ impl Medium for SimDisk {
         let fails = matches!(turn, Turn::Fail);
         if fails && dying {
             // What of it reached the platter is for the cut to say.
-            return failed();
+            return failed(state.fault);
         }
         let len = inode.cache.len();
         for (sector, versions) in std::mem::take(&mut inode.dirty) {
@@ -484,12 +528,12 @@ impl Medium for SimDisk {
             inode.platter.resize(len, 0);
         }
         state.dice = dice;
-        if fails { failed() } else { Ok(()) }
+        if fails { failed(state.fault) } else { Ok(()) }
     }
 
     fn rename(&self, from: (Folder, &str), to: (Folder, &str)) -> io::Result<()> {
         if let Turn::Fail = self.turn(|| format!("rename {} {}", from.1, to.1))? {
-            return failed();
+            return failed(self.fault());
         }
         let mut state = self.0.borrow_mut();
         let (from, to) = ((from.0, from.1.to_owned()), (to.0, to.1.to_owned()));
@@ -504,7 +548,7 @@ impl Medium for SimDisk {
 
     fn unlink(&self, folder: Folder, name: &str) -> io::Result<()> {
         if let Turn::Fail = self.turn(|| format!("unlink {name}"))? {
-            return failed();
+            return failed(self.fault());
         }
         let mut state = self.0.borrow_mut();
         let at = (folder, name.to_owned());
@@ -518,7 +562,7 @@ impl Medium for SimDisk {
 
     fn sync_folder(&self, folder: Folder) -> io::Result<()> {
         if let Turn::Fail = self.turn(|| format!("sync folder {folder:?}"))? {
-            return failed();
+            return failed(self.fault());
         }
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
@@ -535,7 +579,7 @@ impl Medium for SimDisk {
 
     fn free(&self) -> io::Result<u64> {
         if let Turn::Fail = self.turn(|| "free".to_owned())? {
-            return failed();
+            return failed(self.fault());
         }
         let state = self.0.borrow();
         Ok(state.capacity.saturating_sub(state.used()))
