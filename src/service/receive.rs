@@ -308,8 +308,9 @@ pub async fn converse(
                 now = clock::tick();
             }
             // Not offered, so not asked.
-            Order::TurnAround(_) => server.on_closed(),
-            Order::Etrn { .. } | Order::Atrn { .. } => server.on_verdict(Err(Fault::NotHeld)),
+            Order::TurnAround => server.on_closed(),
+            Order::Etrn { .. } => server.on_verdict(Err(Fault::NodeNotAllowed)),
+            Order::Atrn { .. } => server.on_verdict(Err(Fault::TurnRefused)),
         }
     }
     stream.end().await;
