@@ -1,5 +1,8 @@
 //! A session with a host: connects, drives the client machine, and sends one message after the other.
 
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -85,10 +88,11 @@ pub async fn session(service: &Rc<Service>, next: Next) {
             service,
             live: &live,
             out,
-            next,
-            target: &target,
+            next: Cell::new(next),
+            target: Some(&target),
+            fetched: RefCell::default(),
         };
-        match talk.run(stream, client, first).await {
+        match talk.run(stream, client, Some(first)).await {
             None => return,
             Some((attempt, outcome)) => {
                 let held = matches!(outcome, Outcome::Hold(_));
@@ -102,6 +106,35 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                 first = attempt;
             }
         }
+    }
+}
+
+/// Sends what was held on these ways, so many messages of each, over a connection that its host has made; `peer` is
+/// what that one is called. It begins with the host's greeting (RFC 2645 s5.2.1).
+pub async fn turned(service: &Rc<Service>, stream: Stream, peer: String, ways: &[(Next, usize)]) {
+    let live = service.live();
+    let Some((&(next, _), out)) = ways.first().and_then(|way| Some((way, live.out(way.0)?))) else {
+        return;
+    };
+    let settings = settings::Settings {
+        role: Role::Exchanger,
+        // It is encrypted, or not, as the host wanted it to be for its login.
+        starttls: StartTls::Never,
+        messages: usize::MAX,
+        timeouts: timeouts(&out.route),
+        ..settings::Settings::new(out.route.helo.clone(), peer)
+    };
+    let client = Client::new(settings, stream.is_tls(), nonce());
+    let talk = Talk {
+        service,
+        live: &live,
+        out,
+        next: Cell::new(next),
+        target: None,
+        fetched: RefCell::new(ways.iter().copied().collect()),
+    };
+    if let Some((attempt, _)) = talk.run(stream, client, None).await {
+        attempt::give_back(service, talk.next.get(), attempt);
     }
 }
 
@@ -225,14 +258,18 @@ fn dialog(
         login_without_tls: route.login.as_ref().is_some_and(|login| login.insecure),
         login,
         messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
-        timeouts: settings::Timeouts {
-            greeting: route.timeouts.greeting,
-            command: route.timeouts.command,
-            data: route.timeouts.data,
-            dot: route.timeouts.end,
-            ..settings::Timeouts::default()
-        },
+        timeouts: timeouts(route),
         ..settings::Settings::new(route.helo.clone(), peer)
+    }
+}
+
+fn timeouts(route: &Route) -> settings::Timeouts {
+    settings::Timeouts {
+        greeting: route.timeouts.greeting,
+        command: route.timeouts.command,
+        data: route.timeouts.data,
+        dot: route.timeouts.end,
+        ..settings::Timeouts::default()
     }
 }
 
@@ -241,8 +278,12 @@ struct Talk<'a> {
     service: &'a Rc<Service>,
     live: &'a Live,
     out: &'a Out,
-    next: Next,
-    target: &'a Target,
+    /// The way of the message that is being sent.
+    next: Cell<Next>,
+    /// `None` when the host has come to us.
+    target: Option<&'a Target>,
+    /// Then: the ways that it fetches, each with how many messages may still be taken from it.
+    fetched: RefCell<VecDeque<(Next, usize)>>,
 }
 
 impl Talk<'_> {
@@ -251,11 +292,11 @@ impl Talk<'_> {
         &self,
         stream: Stream,
         mut client: Client,
-        first: Attempt,
+        first: Option<Attempt>,
     ) -> Option<(Attempt, Outcome)> {
-        let (service, next) = (self.service, self.next);
+        let service = self.service;
         let mut stream = Some(stream);
-        let mut waiting = Some(first);
+        let mut waiting = first;
         let mut current: Option<Attempt> = None;
         let mut patience = Patience::new();
         let mut block = vec![0; 2048];
@@ -299,8 +340,12 @@ impl Talk<'_> {
                         continue;
                     };
                     let wait = self.out.route.timeouts.greeting;
-                    let (_, tls) = encryption(self.out, self.target);
-                    match tls.start(plain, &self.target.peer.name, wait).await {
+                    let Some(target) = self.target else {
+                        client.on_closed();
+                        continue;
+                    };
+                    let (_, tls) = encryption(self.out, target);
+                    match tls.start(plain, &target.peer.name, wait).await {
                         Ok(secure) => {
                             stream = Some(secure);
                             client.on_tls();
@@ -309,11 +354,14 @@ impl Talk<'_> {
                     }
                 }
                 Order::Ready => {
-                    attempt::way_well(service, next);
-                    self.target.on_success(service, self.out);
-                    let message = match waiting.take() {
-                        Some(attempt) => Some(attempt),
-                        None => self.following(stream.as_mut()).await,
+                    if let Some(target) = self.target {
+                        attempt::way_well(service, self.next.get());
+                        target.on_success(service, self.out);
+                    }
+                    let message = match (waiting.take(), self.target) {
+                        (Some(attempt), _) => Some(attempt),
+                        (None, Some(_)) => self.following(stream.as_mut()).await,
+                        (None, None) => self.fetched().await,
                     };
                     match message {
                         Some(attempt) => {
@@ -349,7 +397,7 @@ impl Talk<'_> {
                         attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
                         let places = attempt.recipients.clone();
                         let outcomes = places.into_iter().zip(outcomes).collect();
-                        conclude::conclude(service, next, attempt, outcomes).await;
+                        conclude::conclude(service, self.next.get(), attempt, outcomes).await;
                     }
                 }
                 Order::Refused(outcome) => refused = Some(outcome),
@@ -360,10 +408,13 @@ impl Talk<'_> {
             // The peer may have stopped reading.
             let _ = patience.wait(LINGER, stream.end()).await;
         }
+        let next = self.next.get();
         if let Some(attempt) = current {
             attempt::give_back(service, next, attempt);
         }
         match (waiting, refused) {
+            // What it did not want to fetch after all is held on; nobody is down.
+            (None, Some(_)) if self.target.is_none() => {}
             (Some(attempt), Some(outcome)) => return Some((attempt, outcome)),
             (Some(attempt), None) => attempt::give_back(service, next, attempt),
             (None, Some(outcome)) => {
@@ -375,10 +426,35 @@ impl Talk<'_> {
         None
     }
 
+    /// The next of the messages that are fetched.
+    async fn fetched(&self) -> Option<Attempt> {
+        loop {
+            if !std::ptr::eq(Rc::as_ptr(&self.service.live()), self.live) {
+                return None;
+            }
+            let next = {
+                let mut fetched = self.fetched.borrow_mut();
+                let (next, left) = fetched.front_mut()?;
+                // What comes back for a later try is not taken twice.
+                let Some(less) = left.checked_sub(1) else {
+                    fetched.pop_front();
+                    continue;
+                };
+                *left = less;
+                *next
+            };
+            self.next.set(next);
+            if let Some(attempt) = attempt::take(self.service, next).await {
+                return Some(attempt);
+            }
+            self.fetched.borrow_mut().pop_front();
+        }
+    }
+
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
     /// has changed and this connection is the old one's.
     async fn following(&self, stream: Option<&mut Stream>) -> Option<Attempt> {
-        let (service, next) = (self.service, self.next);
+        let (service, next) = (self.service, self.next.get());
         let stream = stream?;
         loop {
             if !std::ptr::eq(Rc::as_ptr(&service.live()), self.live) {

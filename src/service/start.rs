@@ -131,6 +131,7 @@ fn open(
         clients: Rc::new(Clients::default()),
         guard: RefCell::default(),
         rates: RefCell::default(),
+        triggers: RefCell::default(),
         counts: Cell::default(),
         parked: Cell::default(),
         due: Wake::default(),
