@@ -66,7 +66,7 @@ pub fn etrn(
         } else if waiting > 0 {
             let now = service.now();
             if service.triggers.borrow_mut().take(who.ip, domain, now) {
-                messages = messages.saturating_add(service.release(domain));
+                messages = messages.saturating_add(service.release(domain, false));
             } else {
                 soon = true;
             }
@@ -100,8 +100,8 @@ fn tell(who: Client, session: &Session, by: &str, domain: &Domain, messages: usi
 /// Held mail that is somebody's for now. What was not taken is held again when this is dropped.
 pub struct Fetch {
     service: Rc<Service>,
-    /// The ways, each with how many messages wait there.
-    pub ways: Vec<(Next, usize)>,
+    /// The ways, each with its domain.
+    ways: Vec<(Next, Domain)>,
 }
 
 impl Drop for Fetch {
@@ -164,20 +164,19 @@ pub fn atrn(
     if all.is_empty() {
         return Err(Fault::NothingHeld);
     }
-    let mut taken = Vec::new();
     for (next, domain) in &all {
         let messages = ways.fetch(*next, now);
         tell(who, session, "ATRN", domain, messages);
-        taken.push((*next, messages));
     }
     Ok(Fetch {
         service: Rc::clone(service),
-        ways: taken,
+        ways: all,
     })
 }
 
 /// Sends it, over the connection of who has fetched it.
 pub async fn deliver(stream: Stream, who: Client, user: &str, fetch: Fetch) {
-    let peer = format!("{user} [{}] by ATRN", who.ip);
-    relay::turned(&fetch.service, stream, peer, &fetch.ways).await;
+    let peer = format!("{user} [{}]", who.ip);
+    let domains: Vec<Domain> = fetch.ways.iter().map(|(_, of)| of.clone()).collect();
+    relay::turned(&fetch.service, &domains, stream, &peer).await;
 }

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +12,9 @@ use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
 use crate::config::Tls;
+use crate::config::model::Peer;
 use crate::config::model::Route;
+use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
@@ -89,10 +90,10 @@ pub async fn session(service: &Rc<Service>, next: Next) {
             live: &live,
             out,
             next: Cell::new(next),
-            target: Some(&target),
-            fetched: RefCell::default(),
+            target: &target,
+            rest: None,
         };
-        match talk.run(stream, client, Some(first)).await {
+        match talk.run(stream, client, first).await {
             None => return,
             Some((attempt, outcome)) => {
                 let held = matches!(outcome, Outcome::Hold(_));
@@ -109,32 +110,84 @@ pub async fn session(service: &Rc<Service>, next: Next) {
     }
 }
 
-/// Sends what was held on these ways, so many messages of each, over a connection that its host has made; `peer` is
-/// what that one is called. It begins with the host's greeting (RFC 2645 s5.2.1).
-pub async fn turned(service: &Rc<Service>, stream: Stream, peer: String, ways: &[(Next, usize)]) {
+/// Sends what is held for these domains over a connection that their host opened and turned around (RFC 2645 s4): it
+/// is the server from now on, and greets. `peer` is that host, as `name [address]`. What it does not take is held on.
+///
+/// Whether it may have that mail, and whether there is any ([`Service::held`]), is for the caller to know.
+pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, peer: &str) {
     let live = service.live();
-    let Some((&(next, _), out)) = ways.first().and_then(|way| Some((way, live.out(way.0)?))) else {
-        return;
+    let mut ways: Vec<Next> = domains.iter().map(|domain| live.next(domain)).collect();
+    ways.retain(|next| next.is_held());
+    ways.sort_unstable();
+    ways.dedup();
+    let fetch = Fetch::begin(service, ways);
+    let mut rest = fetch.ways.clone();
+    let first = loop {
+        let Some(next) = rest.pop() else { return };
+        if let Some(attempt) = attempt::take(service, next).await {
+            break (next, attempt);
+        }
+    };
+    let (next, attempt) = first;
+    let (Some(out), Some(domain)) = (live.out(next), attempt.domain().cloned()) else {
+        return attempt::give_back(service, next, attempt);
+    };
+    let target = Target {
+        peer: Peer {
+            name: domain,
+            port: 0,
+            implicit_tls: false,
+        },
+        role: Role::Exchanger,
+        addresses: Vec::new(),
+        place: None,
     };
     let settings = settings::Settings {
-        role: Role::Exchanger,
-        // It is encrypted, or not, as the host wanted it to be for its login.
         starttls: StartTls::Never,
-        messages: usize::MAX,
-        timeouts: timeouts(&out.route),
-        ..settings::Settings::new(out.route.helo.clone(), peer)
+        ..talker(&out.route, Role::Exchanger, peer.to_owned())
     };
+    peer.clone_into(&mut service.ways.borrow_mut().way(next).host);
     let client = Client::new(settings, stream.is_tls(), nonce());
     let talk = Talk {
         service,
         live: &live,
         out,
         next: Cell::new(next),
-        target: None,
-        fetched: RefCell::new(ways.iter().copied().collect()),
+        target: &target,
+        rest: Some(RefCell::new(rest)),
     };
-    if let Some((attempt, _)) = talk.run(stream, client, None).await {
-        attempt::give_back(service, talk.next.get(), attempt);
+    if let Some((attempt, outcome)) = talk.run(stream, client, attempt).await {
+        let next = talk.next.get();
+        attempt::give_back(service, next, attempt);
+        conclude::way_failed(service, next, false, outcome.reason()).await;
+    }
+}
+
+/// Ways whose mail is being fetched, until this goes.
+struct Fetch {
+    service: Rc<Service>,
+    ways: Vec<Next>,
+}
+
+impl Fetch {
+    fn begin(service: &Rc<Service>, ways: Vec<Next>) -> Self {
+        for next in &ways {
+            service.ways.borrow_mut().fetch(*next, service.now());
+        }
+        Self {
+            service: Rc::clone(service),
+            ways,
+        }
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        for next in &self.ways {
+            let now = self.service.now();
+            self.service.ways.borrow_mut().end_fetch(*next, now);
+        }
+        self.service.due.ring();
     }
 }
 
@@ -249,7 +302,6 @@ fn dialog(
         None => format!("{} [{}]", host.name, address.ip()),
     };
     settings::Settings {
-        role: target.role,
         starttls: match mode {
             Tls::Off => StartTls::Never,
             Tls::Opportunistic => StartTls::IfOffered,
@@ -257,19 +309,23 @@ fn dialog(
         },
         login_without_tls: route.login.as_ref().is_some_and(|login| login.insecure),
         login,
-        messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
-        timeouts: timeouts(route),
-        ..settings::Settings::new(route.helo.clone(), peer)
+        ..talker(route, target.role, peer)
     }
 }
 
-fn timeouts(route: &Route) -> settings::Timeouts {
-    settings::Timeouts {
-        greeting: route.timeouts.greeting,
-        command: route.timeouts.command,
-        data: route.timeouts.data,
-        dot: route.timeouts.end,
-        ..settings::Timeouts::default()
+/// What every conversation of a route has.
+fn talker(route: &Route, role: Role, peer: String) -> settings::Settings {
+    settings::Settings {
+        role,
+        messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
+        timeouts: settings::Timeouts {
+            greeting: route.timeouts.greeting,
+            command: route.timeouts.command,
+            data: route.timeouts.data,
+            dot: route.timeouts.end,
+            ..settings::Timeouts::default()
+        },
+        ..settings::Settings::new(route.helo.clone(), peer)
     }
 }
 
@@ -278,12 +334,11 @@ struct Talk<'a> {
     service: &'a Rc<Service>,
     live: &'a Live,
     out: &'a Out,
-    /// The way of the message that is being sent.
+    /// The way it sends for.
     next: Cell<Next>,
-    /// `None` when the host has come to us.
-    target: Option<&'a Target>,
-    /// Then: the ways that it fetches, each with how many messages may still be taken from it.
-    fetched: RefCell<VecDeque<(Next, usize)>>,
+    target: &'a Target,
+    /// Of a connection that was turned around: further ways whose mail goes over it. It is not kept for more.
+    rest: Option<RefCell<Vec<Next>>>,
 }
 
 impl Talk<'_> {
@@ -292,11 +347,11 @@ impl Talk<'_> {
         &self,
         stream: Stream,
         mut client: Client,
-        first: Option<Attempt>,
+        first: Attempt,
     ) -> Option<(Attempt, Outcome)> {
         let service = self.service;
         let mut stream = Some(stream);
-        let mut waiting = first;
+        let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
         let mut patience = Patience::new();
         let mut block = vec![0; 2048];
@@ -340,12 +395,8 @@ impl Talk<'_> {
                         continue;
                     };
                     let wait = self.out.route.timeouts.greeting;
-                    let Some(target) = self.target else {
-                        client.on_closed();
-                        continue;
-                    };
-                    let (_, tls) = encryption(self.out, target);
-                    match tls.start(plain, &target.peer.name, wait).await {
+                    let (_, tls) = encryption(self.out, self.target);
+                    match tls.start(plain, &self.target.peer.name, wait).await {
                         Ok(secure) => {
                             stream = Some(secure);
                             client.on_tls();
@@ -354,14 +405,11 @@ impl Talk<'_> {
                     }
                 }
                 Order::Ready => {
-                    if let Some(target) = self.target {
-                        attempt::way_well(service, self.next.get());
-                        target.on_success(service, self.out);
-                    }
-                    let message = match (waiting.take(), self.target) {
-                        (Some(attempt), _) => Some(attempt),
-                        (None, Some(_)) => self.following(stream.as_mut()).await,
-                        (None, None) => self.fetched().await,
+                    attempt::way_well(service, self.next.get());
+                    self.target.on_success(service, self.out);
+                    let message = match waiting.take() {
+                        Some(attempt) => Some(attempt),
+                        None => self.following(stream.as_mut()).await,
                     };
                     match message {
                         Some(attempt) => {
@@ -413,8 +461,6 @@ impl Talk<'_> {
             attempt::give_back(service, next, attempt);
         }
         match (waiting, refused) {
-            // What it did not want to fetch after all is held on; nobody is down.
-            (None, Some(_)) if self.target.is_none() => {}
             (Some(attempt), Some(outcome)) => return Some((attempt, outcome)),
             (Some(attempt), None) => attempt::give_back(service, next, attempt),
             (None, Some(outcome)) => {
@@ -426,36 +472,20 @@ impl Talk<'_> {
         None
     }
 
-    /// The next of the messages that are fetched.
-    async fn fetched(&self) -> Option<Attempt> {
-        loop {
-            if !std::ptr::eq(Rc::as_ptr(&self.service.live()), self.live) {
-                return None;
-            }
-            let next = {
-                let mut fetched = self.fetched.borrow_mut();
-                let (next, left) = fetched.front_mut()?;
-                // What comes back for a later try is not taken twice.
-                let Some(less) = left.checked_sub(1) else {
-                    fetched.pop_front();
-                    continue;
-                };
-                *left = less;
-                *next
-            };
-            self.next.set(next);
-            if let Some(attempt) = attempt::take(self.service, next).await {
-                return Some(attempt);
-            }
-            self.fetched.borrow_mut().pop_front();
-        }
-    }
-
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
     /// has changed and this connection is the old one's.
     async fn following(&self, stream: Option<&mut Stream>) -> Option<Attempt> {
-        let (service, next) = (self.service, self.next.get());
-        let stream = stream?;
+        let service = self.service;
+        if let Some(rest) = &self.rest {
+            loop {
+                if let Some(attempt) = attempt::take(service, self.next.get()).await {
+                    return Some(attempt);
+                }
+                let next = rest.borrow_mut().pop()?;
+                self.next.set(next);
+            }
+        }
+        let (next, stream) = (self.next.get(), stream?);
         loop {
             if !std::ptr::eq(Rc::as_ptr(&service.live()), self.live) {
                 return None;
