@@ -38,7 +38,7 @@ use mailroot::smtp::fault::Fault;
 use mailroot::smtp::outcome::Role;
 use mailroot::smtp::sasl::Verifier;
 use mailroot::smtp::sasl::mechanism::{Mechanism, Mechanisms};
-use mailroot::smtp::server::{self, Server};
+use mailroot::smtp::server::{self, Server, Started};
 
 #[path = "dialogs/story.rs"]
 mod story;
@@ -396,21 +396,25 @@ impl<'a> ServerSide<'a> {
                     self.machine
                         .on_verifier(verifier, "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0");
                 }
-                Order::Etrn { domain, .. } => {
-                    let held = domain.as_str() == "example.com";
-                    self.machine
-                        .on_verdict(if held { Ok(()) } else { Err(Fault::NotHeld) });
-                }
+                Order::Etrn { domain, .. } => match domain.as_str() {
+                    "example.com" => self.machine.on_etrn(Started::Messages(3)),
+                    "empty.example" => self.machine.on_etrn(Started::Nothing),
+                    "busy.example" => self.machine.on_etrn(Started::Pending),
+                    "queue.example" => self.machine.on_etrn(Started::Queue),
+                    "soon.example" => self.machine.on_verdict(Err(Fault::NodeTooSoon)),
+                    _ => self.machine.on_verdict(Err(Fault::NodeNotAllowed)),
+                },
                 Order::Atrn { domains, .. } => {
-                    let held = !domains.is_empty();
-                    self.machine.on_verdict(if held {
-                        Ok(())
-                    } else {
-                        Err(Fault::NothingHeld)
-                    });
+                    let verdict = match domains.iter().map(Domain::as_str).collect::<Vec<_>>()[..] {
+                        [] => Err(Fault::NothingHeld),
+                        ["elsewhere.example"] => Err(Fault::TurnRefused),
+                        ["busy.example"] => Err(Fault::TurnNotNow),
+                        _ => Ok(()),
+                    };
+                    self.machine.on_verdict(verdict);
                 }
-                Order::TurnAround(domains) => {
-                    let said = format!("turned {}\r\n", domains.len());
+                Order::TurnAround => {
+                    let said = format!("turned, {} bytes unread\r\n", input.len());
                     self.wire.output.extend(said.bytes());
                     self.wire.closed = true;
                 }

@@ -165,7 +165,7 @@ impl Peer {
                 Order::Commit { .. } => self.server.on_stored(Ok(MsgId::from_number(1))),
                 Order::StartTls => self.handshake = true,
                 Order::FindVerifier { .. } => unreachable!("SCRAM is not offered"),
-                Order::Close | Order::TurnAround(_) => self.closed = true,
+                Order::Close | Order::TurnAround => self.closed = true,
                 _ => self.server.on_verdict(Ok(())),
             }
         }

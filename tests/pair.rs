@@ -517,7 +517,7 @@ fn noise_never_stops_a_server() {
                     let verifier = Verifier::decoy(name, b"x");
                     server.on_verifier(verifier, "abc");
                 }
-                Order::TurnAround(_) | Order::Close => break,
+                Order::TurnAround | Order::Close => break,
                 Order::Pause(_) => {}
                 _ => server.on_verdict(if dice.roll(3) > 0 {
                     Ok(())

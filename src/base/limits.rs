@@ -25,6 +25,13 @@ pub const LOGIN_WAIT: Duration = Duration::from_secs(30);
 /// How long failed logins are held against a client.
 pub const LOGIN_MEMORY: Duration = Duration::from_secs(15 * 60);
 
+/// Queues that one client may start in a minute by ETRN.
+pub const TRIGGERS: u32 = 10;
+
+/// How long after such a start the queue of the same domain is not started again: its hosts are asked once a minute
+/// at most, whoever asks for it.
+pub const TRIGGER_WAIT: Duration = Duration::from_secs(60);
+
 /// Largest file of users that is read: some ten thousand users.
 pub const USERS_FILE: u64 = 2 * 1024 * 1024;
 

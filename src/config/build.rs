@@ -258,6 +258,7 @@ impl Build {
         hostname: &Domain,
         home: &Path,
     ) -> Option<(Routes, Vec<Route>)> {
+        let users = settings.one("users")?.get::<PathBuf>("file").is_some();
         let (mut rules, mut routes) = (Vec::<Rule>::new(), Vec::new());
         for block in settings.all("route") {
             let to: Vec<Pattern> = block.get("to")?;
@@ -279,7 +280,13 @@ impl Build {
             if way == Way::Drop {
                 self.useless(block, "drop", |name| !matches!(name, "to" | "via"));
             } else {
-                routes.push(self.route(block, via, hostname, home)?);
+                let route = self.route(block, via, hostname, home)?;
+                if route.via != Via::Hold && !route.fetched_by.is_empty() {
+                    self.useless(block, via.word(), |name| name == "fetched_by");
+                } else if !route.fetched_by.is_empty() && !users {
+                    self.blame(block.place_of("fetched_by"), Complaint::NoUsers);
+                }
+                routes.push(route);
             }
             rules.push(Rule { to, way });
         }
@@ -323,6 +330,7 @@ impl Build {
         let route = Route {
             via,
             hosts: hosts.into_iter().map(peer).collect(),
+            fetched_by: block.get("fetched_by")?,
             mx_port: block.get("mx_port")?,
             private_addresses: block.get("private_addresses")?,
             source: block.get("source")?,
@@ -519,6 +527,7 @@ fn access(block: &Block) -> Option<Access> {
         deny: Networks::new(block.get("deny")?),
         relay: Networks::new(block.get("relay")?),
         relay_logins: block.get("relay_logins")?,
+        etrn: Networks::new(block.get("etrn")?),
         relay_domains: block.get("relay_domains")?,
     })
 }

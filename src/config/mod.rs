@@ -128,6 +128,9 @@ mod tests {
             "" => line,
             "route" => match row.name() {
                 "hosts" | "via" => format!("[[route]]\n{line}"),
+                "fetched_by" => {
+                    format!("[[route]]\nvia = 'hold'\n{line}[users]\nfile = '/u'\n")
+                }
                 "insecure_auth" | "password_file" | "password_env" | "token_file" => {
                     format!("[[route]]\nhosts=['a.example']\nuser='u'\n{line}")
                 }

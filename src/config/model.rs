@@ -117,6 +117,8 @@ pub struct Access {
     pub relay: Networks,
     /// Whether who has logged in may, too.
     pub relay_logins: bool,
+    /// Who may start the queue of a domain.
+    pub etrn: Networks,
     /// Where everybody who may connect may send to.
     pub relay_domains: Vec<Pattern>,
 }
@@ -207,6 +209,8 @@ pub struct Route {
     pub via: Via,
     /// Those named here, in the order they are tried; never empty where `via` needs one. They stand in for each other.
     pub hosts: Vec<Peer>,
+    /// Who may fetch what is held.
+    pub fetched_by: Vec<String>,
     /// The port of mail exchangers.
     pub mx_port: u16,
     /// Whether they may have private addresses.

@@ -327,6 +327,13 @@ pub const ROWS: &[Row] = &[
          for their own.",
     )
     .iis("Allow incoming mail to be relayed to this domain", "off"),
+    Row::set(
+        "access.etrn",
+        Kind::List(&Kind::Network),
+        "",
+        "The networks that may ask by ETRN that the mail of a domain be sent to its hosts now, where the domain has a \
+         route with via = \"hold\" or \"mx\". The users of route.fetched_by may, too.",
+    ),
     // Limits.
     Row::set(
         "limits.message_bytes",
@@ -495,6 +502,14 @@ pub const ROWS: &[Row] = &[
          first is tried again. Without a port it is 587, with via = \"hold\" 25.",
     )
     .iis("SmartHost", "none"),
+    Row::set(
+        "route.fetched_by",
+        Kind::List(&Kind::Text),
+        "",
+        "The users who may fetch what is held here: after a login by ATRN over their own connection, or by ETRN. Only \
+         with via = \"hold\".",
+    )
+    .iis("AuthTurnList", "none"),
     Row::set(
         "route.mx_port",
         Kind::Int(1, 65_535),

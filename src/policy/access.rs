@@ -104,6 +104,11 @@ impl Networks {
         Self(list.iter().filter_map(|n| Network::parse(n).ok()).collect())
     }
 
+    /// Whether it contains nobody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether one of them contains the address.
     pub fn contain(&self, ip: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(ip))

@@ -1,15 +1,18 @@
-//! Who goes too fast: clients that guess passwords, and clients that send more messages a minute than they may.
+//! Who goes too fast: clients that guess passwords, clients that send more messages a minute than they may, and those
+//! that start a queue over and over.
 //!
 //! Both tables are bounded (promise G4): what a stranger does costs one entry, and when there is no room the entry
 //! that matters least goes.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use crate::base::Tick;
 use crate::base::limits;
+use crate::mail::Domain;
 
 /// A client as it is counted: an IPv4 address, or the /64 that one IPv6 host has to itself (RFC 6177 s2).
 pub fn client(ip: IpAddr) -> IpAddr {
@@ -21,11 +24,11 @@ pub fn client(ip: IpAddr) -> IpAddr {
 
 /// Something about each client that ends to matter at a tick.
 #[derive(Debug)]
-struct Table<T> {
-    entries: HashMap<IpAddr, (T, Tick)>,
+struct Table<K, T> {
+    entries: HashMap<K, (T, Tick)>,
 }
 
-impl<T> Default for Table<T> {
+impl<K, T> Default for Table<K, T> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
@@ -33,8 +36,8 @@ impl<T> Default for Table<T> {
     }
 }
 
-impl<T> Table<T> {
-    fn put(&mut self, key: IpAddr, value: T, until: Tick, now: Tick) {
+impl<K: Clone + Eq + Hash, T> Table<K, T> {
+    fn put(&mut self, key: K, value: T, until: Tick, now: Tick) {
         if self.entries.len() >= limits::GUARDED && !self.entries.contains_key(&key) {
             self.entries.retain(|_, (_, until)| *until > now);
         }
@@ -42,7 +45,7 @@ impl<T> Table<T> {
             && !self.entries.contains_key(&key)
             && let Some(least) = self.entries.iter().min_by_key(|(_, (_, until))| *until)
         {
-            let least = *least.0;
+            let least = least.0.clone();
             self.entries.remove(&least);
         }
         self.entries.insert(key, (value, until));
@@ -54,7 +57,7 @@ impl<T> Table<T> {
 #[derive(Debug, Default)]
 pub struct Guard {
     /// The failures and when the next attempt may be made; kept for [`limits::LOGIN_MEMORY`] after that.
-    table: Table<(u32, Tick)>,
+    table: Table<IpAddr, (u32, Tick)>,
 }
 
 /// No more attempts for now.
@@ -99,7 +102,7 @@ fn penalty(failures: u32) -> Duration {
 #[derive(Debug, Default)]
 pub struct Rates {
     /// Holds the tick at which the client's minute would be empty again.
-    table: Table<()>,
+    table: Table<IpAddr, ()>,
 }
 
 impl Rates {
@@ -122,10 +125,33 @@ impl Rates {
     }
 }
 
+/// Queues that were started from outside (RFC 1985 s6: each makes us connect to somebody).
+#[derive(Debug, Default)]
+pub struct Triggers {
+    clients: Rates,
+    domains: Table<Domain, ()>,
+}
+
+impl Triggers {
+    /// Counts a start, unless the client had its share of this minute, or the domain was started a moment ago.
+    pub fn take(&mut self, ip: IpAddr, domain: &Domain, now: Tick) -> bool {
+        let before = self.domains.entries.get(domain);
+        if before.is_some_and(|(_, until)| *until > now)
+            || !self.clients.take(ip, limits::TRIGGERS, now)
+        {
+            return false;
+        }
+        let until = now.after(limits::TRIGGER_WAIT);
+        self.domains.put(domain.clone(), (), until, now);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Guard, Rates, TooMany};
+    use super::{Guard, Rates, TooMany, Triggers};
     use crate::base::{Tick, limits};
+    use crate::mail::Domain;
     use std::net::IpAddr;
     use std::time::Duration;
 
@@ -183,6 +209,22 @@ mod tests {
         }
         assert_eq!(guard.table.entries.len(), limits::GUARDED);
         assert_eq!(rates.table.entries.len(), limits::GUARDED);
+    }
+
+    #[test]
+    fn a_queue_is_started_once_in_a_while_and_not_by_everybody_at_once() {
+        let (mut triggers, now) = (Triggers::default(), Tick::from_millis(0));
+        let domain = |n: u32| Domain::parse(&format!("d{n}.example")).unwrap();
+        assert!(triggers.take(ip(1), &domain(0), now));
+        assert!(!triggers.take(ip(2), &domain(0), now), "whoever asks");
+        let later = now.after(limits::TRIGGER_WAIT);
+        assert!(triggers.take(ip(2), &domain(0), later));
+        let taken = (1..1000).filter(|n| triggers.take(ip(3), &domain(*n), later));
+        assert_eq!(taken.count(), usize::try_from(limits::TRIGGERS).unwrap());
+        for n in 0..u32::try_from(limits::GUARDED * 2).unwrap() {
+            triggers.take(ip(1000 + n), &domain(10_000 + n), later);
+        }
+        assert!(triggers.domains.entries.len() <= limits::GUARDED);
     }
 
     #[test]

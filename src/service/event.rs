@@ -52,6 +52,13 @@ pub enum Event<'a> {
     CertificateRead {
         file: &'a str,
     },
+    Fetched {
+        client: &'a str,
+        user: &'a str,
+        by: &'a str,
+        domain: &'a str,
+        messages: usize,
+    },
     Ordered {
         uid: u32,
         request: &'a str,
@@ -254,6 +261,20 @@ impl Event<'_> {
             Self::CertificateRead { file } => {
                 put("file", Text(file));
                 "certificate-read"
+            }
+            Self::Fetched {
+                client,
+                user,
+                by,
+                domain,
+                messages,
+            } => {
+                put("client", Text(client));
+                put("user", Text(user));
+                put("by", Text(by));
+                put("domain", Text(domain));
+                put("messages", count(*messages));
+                "fetched"
             }
             Self::Ordered { uid, request } => {
                 put("uid", Number(u64::from(*uid)));

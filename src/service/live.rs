@@ -161,6 +161,10 @@ fn smtp(config: &Config) -> server::settings::Settings {
     use server::settings::Timeouts;
     let count = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
     let limits = &config.limits;
+    let fetched = config
+        .routes
+        .iter()
+        .any(|route| !route.fetched_by.is_empty());
     Settings {
         default_domain: Some(config.default_domain.clone()),
         message_size: Some(limits.message_bytes),
@@ -169,7 +173,11 @@ fn smtp(config: &Config) -> server::settings::Settings {
         messages: limits.messages_per_connection.map_or(usize::MAX, count),
         errors: count(limits.errors),
         tarpit: limits.tarpit.unwrap_or_default(),
-        extensions: Extensions::default(),
+        extensions: Extensions {
+            etrn: fetched || !config.access.etrn.is_empty(),
+            atrn: fetched,
+            ..Extensions::default()
+        },
         timeouts: Timeouts {
             command: limits.command_timeout,
             data: limits.data_timeout,

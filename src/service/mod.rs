@@ -15,6 +15,7 @@ pub mod door;
 pub mod dropping;
 pub mod event;
 pub mod fair;
+pub mod fetch;
 pub mod fold;
 pub mod gate;
 pub mod intake;

@@ -27,6 +27,7 @@ use crate::net::within::Patience;
 use crate::service::clients::Full;
 use crate::service::door;
 use crate::service::event::Event;
+use crate::service::fetch;
 use crate::service::gate;
 use crate::service::gate::Client;
 use crate::service::intake::Intake;
@@ -172,6 +173,7 @@ pub async fn converse(
     // Who is proving a password, and how many had failed before.
     let mut proving: Option<(String, usize)> = None;
     let mut told = gate::Limits::new();
+    let mut fetched = None;
     bind(&mut server, &stream);
     let mut now = clock::tick();
     loop {
@@ -306,9 +308,35 @@ pub async fn converse(
                 }
                 now = clock::tick();
             }
-            // Not offered, so not asked.
-            Order::TurnAround(_) => server.on_closed(),
-            Order::Etrn { .. } | Order::Atrn { .. } => server.on_verdict(Err(Fault::NotHeld)),
+            Order::TurnAround => {
+                let Some(fetch) = fetched.take() else {
+                    server.on_closed();
+                    continue;
+                };
+                let user = server.session().login.clone().unwrap_or_default();
+                return Box::pin(fetch::deliver(stream, who, &user, fetch)).await;
+            }
+            Order::Etrn {
+                session,
+                domain,
+                below,
+            } => match fetch::etrn(service, who, session, domain, below) {
+                Ok(started) => server.on_etrn(started),
+                Err(fault) => server.on_verdict(Err(fault)),
+            },
+            Order::Atrn { session, domains } => {
+                let got = fetch::atrn(service, who, session, domains);
+                let verdict = match got {
+                    // What was written behind it was written before it could know our answer.
+                    Ok(_) if at < end => Err(Fault::TurnRefused),
+                    Ok(got) => {
+                        fetched = Some(got);
+                        Ok(())
+                    }
+                    Err(fault) => Err(fault),
+                };
+                server.on_verdict(verdict);
+            }
         }
     }
     stream.end().await;

@@ -33,6 +33,7 @@ use crate::net::random;
 use crate::net::tls::Tls;
 use crate::policy::guard::Guard;
 use crate::policy::guard::Rates;
+use crate::policy::guard::Triggers;
 use crate::policy::route::Next;
 use crate::queue::Progress;
 use crate::queue::Stage;
@@ -116,6 +117,8 @@ pub struct Service {
     pub clients: Rc<Clients>,
     /// Whose logins have failed.
     pub guard: RefCell<Guard>,
+    /// Which queues were started from outside.
+    pub triggers: RefCell<Triggers>,
     /// Who has sent how much in the last minute.
     pub rates: RefCell<Rates>,
     /// What has happened.

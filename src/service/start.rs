@@ -128,6 +128,7 @@ fn open(
         clients: Rc::new(Clients::default()),
         guard: RefCell::default(),
         rates: RefCell::default(),
+        triggers: RefCell::default(),
         counts: Cell::default(),
         parked: Cell::default(),
         due: Wake::default(),

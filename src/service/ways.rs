@@ -158,6 +158,18 @@ impl Ways {
         }
     }
 
+    /// Whether what is held on a way is on its way to somebody now.
+    pub fn is_taken(&self, next: Next) -> bool {
+        let way = self.ways.get(&next);
+        way.is_some_and(|way| way.sessions > 0 || way.fetchers > 0)
+    }
+
+    /// The ways of single domains, each with its domain.
+    pub fn domains(&self) -> impl Iterator<Item = (Next, &Domain)> {
+        let own = self.ways.iter().filter(|(next, _)| next.is_own());
+        own.filter_map(|(next, way)| Some((*next, way.domain.as_ref()?)))
+    }
+
     /// How many messages wait on a way.
     pub fn len(&self, next: Next) -> usize {
         self.schedule.len(next)

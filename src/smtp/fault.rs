@@ -102,8 +102,14 @@ pub enum Fault {
     Ours,
     /// Verdict: the message went around in a circle.
     Loop,
-    /// Verdict: this host does not keep mail for that ETRN or ATRN domain (RFC 1985 s5, RFC 2645 s5.2.2).
-    NotHeld,
+    /// Verdict: this peer may not start the queue of that domain (RFC 1985 s5.3).
+    NodeNotAllowed,
+    /// Verdict: the queue of that domain was started a moment ago (RFC 1985 s5.3).
+    NodeTooSoon,
+    /// Verdict: this peer may not have the mail of that domain (RFC 2645 s5.2.1).
+    TurnRefused,
+    /// Verdict: somebody else is having it (RFC 2645 s5.2.1).
+    TurnNotNow,
     /// Verdict: there is no mail for that domain (RFC 2645 s5.2.1).
     NothingHeld,
     /// Verdict: any other reply. Boxed because it is rare.
@@ -171,8 +177,11 @@ impl Fault {
             Self::DropFull => (452, (4, 2, 2)),
             Self::Ours => (451, (4, 3, 0)),
             Self::Loop => (554, (5, 4, 6)),
-            Self::NotHeld => (458, (4, 7, 1)),
-            Self::NothingHeld => (453, (4, 0, 0)),
+            Self::NodeNotAllowed => (459, (4, 7, 1)),
+            Self::NodeTooSoon => (458, (4, 7, 0)),
+            Self::TurnRefused => (450, (4, 7, 1)),
+            Self::TurnNotNow => (451, (4, 3, 2)),
+            Self::NothingHeld => (453, (4, 2, 0)),
             Self::Told(told) => return (told.code, told.status),
         };
         (code, Status::new(class, subject, detail))
@@ -187,7 +196,9 @@ impl Fault {
     /// Whether the peer spends its error budget with it. What is our fault, and a full list of recipients, is free.
     pub fn counts(&self) -> bool {
         let (code, _) = self.code();
-        code >= 500 && !matches!(self, Self::TooBig)
+        // The other two ask for names that are none of the peer's business.
+        (code >= 500 && !matches!(self, Self::TooBig))
+            || matches!(self, Self::NodeNotAllowed | Self::TurnRefused)
     }
 
     /// Whether a limit of the owner's speaks through it, so that the owner should hear of it as well.
@@ -269,7 +280,10 @@ impl fmt::Display for FaultText<'_> {
             Fault::DropFull => "Mailbox full; please try later",
             Fault::Ours => "Local error in processing; please try later",
             Fault::Loop => "Too many hops; the message is in a loop",
-            Fault::NotHeld => "No mail is held here for that domain",
+            Fault::NodeNotAllowed => "Node not allowed: you may not start its queue",
+            Fault::NodeTooSoon => "Unable to queue messages for node: it was tried a moment ago",
+            Fault::TurnRefused => "ATRN request refused",
+            Fault::TurnNotNow => "Unable to process ATRN request now",
             Fault::NothingHeld => "You have no mail",
             Fault::Told(told) => &told.text,
         };

@@ -42,6 +42,7 @@ pub mod settings;
 pub mod transaction;
 
 pub use order::Order;
+pub use order::Started;
 
 /// Where a session stands.
 #[derive(Debug)]
@@ -77,7 +78,7 @@ enum State {
     /// ATRN is with the driver.
     AskAtrn(Vec<Domain>),
     /// ATRN was accepted.
-    Turned(Vec<Domain>),
+    Turned,
     /// The last reply is or was written.
     Over,
 }
@@ -210,19 +211,50 @@ impl Server {
                 (_, Ok(())) => self.refuse(&Fault::AuthFailed, None),
                 (_, Err(fault)) => self.refuse(&fault, None),
             },
-            State::AskEtrn(domain, _) => match verdict {
-                Ok(()) => self.say_ok((2, 0, 0), format_args!("Queuing for node {domain} started")),
+            State::AskEtrn(domain, below) => match verdict {
+                Ok(()) => {
+                    self.state = State::AskEtrn(domain, below);
+                    self.on_etrn(Started::Queue);
+                }
                 Err(fault) => self.refuse(&fault, None),
             },
-            State::AskAtrn(domains) => match verdict {
+            State::AskAtrn(_) => match verdict {
                 Ok(()) => {
                     self.say_ok((2, 0, 0), format_args!("OK now reversing the connection"));
-                    self.state = State::Turned(domains);
+                    self.state = State::Turned;
                 }
                 Err(fault) => self.refuse(&fault, None),
             },
             other => self.state = other,
         }
+    }
+
+    /// What [`Order::Etrn`] has started.
+    pub fn on_etrn(&mut self, started: Started) {
+        self.freshen();
+        let State::AskEtrn(domain, _) = &self.state else {
+            return;
+        };
+        let ok = Status::new(2, 0, 0);
+        match started {
+            Started::Queue => {
+                let text = format_args!("OK, queuing for node {domain} started");
+                self.out.full(250, ok, text);
+            }
+            Started::Nothing => {
+                let text = format_args!("OK, no messages waiting for node {domain}");
+                self.out.full(251, ok, text);
+            }
+            Started::Pending => {
+                let text = format_args!("OK, pending messages for node {domain} started");
+                self.out.full(252, ok, text);
+            }
+            Started::Messages(count) => {
+                let text = format_args!("OK, {count} pending messages for node {domain} started");
+                self.out.full(253, ok, text);
+            }
+        }
+        self.state = State::Idle;
     }
 
     /// The answer to [`Order::FindVerifier`]. For a user that does not exist give [`Verifier::decoy`], so that
@@ -381,7 +413,7 @@ impl Server {
                 below: *below,
             },
             State::AskAtrn(domains) => Order::Atrn { session, domains },
-            State::Turned(domains) => Order::TurnAround(domains),
+            State::Turned => Order::TurnAround,
             State::Login(login) => match login.question() {
                 Some(Question::Password(name, password)) => Order::CheckPassword { name, password },
                 Some(Question::Verifier(name)) => Order::FindVerifier { name },

@@ -466,13 +466,22 @@ pub struct Talk {
 
 impl Talk {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::on(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same on a connection that is there.
+    pub fn on(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut talk = Self {
             stream: BufReader::new(stream),
         };
         talk.reply();
         talk
+    }
+
+    /// The connection, for who speaks something else on it.
+    pub fn into_stream(self) -> BufReader<TcpStream> {
+        self.stream
     }
 
     /// One reply, all its lines.

@@ -767,7 +767,7 @@ impl Play {
                     assert!(self.draft.is_none(), "a draft was left behind");
                     break;
                 }
-                Order::TurnAround(_) => break,
+                Order::TurnAround => break,
                 Order::Pause(_) => {}
                 Order::AskMail { .. }
                 | Order::AskRcpt { .. }

@@ -68,7 +68,8 @@ pub enum Order<'a> {
         /// As given; may be no user at all.
         name: &'a str,
     },
-    /// Start the queue for a domain (RFC 1985). Answer with [`Server::on_verdict`](super::Server::on_verdict).
+    /// Start the queue for a domain (RFC 1985). Answer with [`Server::on_etrn`](super::Server::on_etrn), or
+    /// [`Server::on_verdict`](super::Server::on_verdict) when it is refused.
     Etrn {
         /// Who asks.
         session: &'a Session,
@@ -85,8 +86,22 @@ pub enum Order<'a> {
         /// The domains.
         domains: &'a [Domain],
     },
-    /// Everything was written: the connection now belongs to a client machine that waits for a greeting.
-    TurnAround(&'a [Domain]),
+    /// Everything was written: the connection now belongs to a client machine that waits for a greeting. Input that
+    /// was not taken yet came before we said so, and is not to be believed.
+    TurnAround,
     /// Close the connection. There is no other order after it.
     Close,
+}
+
+/// What ETRN has started (RFC 1985 s5.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// The usual tries, at once.
+    Queue,
+    /// Nothing: nothing waits.
+    Nothing,
+    /// What waits is on its way already.
+    Pending,
+    /// So many messages.
+    Messages(usize),
 }
