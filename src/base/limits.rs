@@ -266,6 +266,10 @@ pub const TLS_SESSIONS: usize = 16;
 /// Largest certificate, key or CA file that is read.
 pub const PEM_FILE: u64 = 1024 * 1024;
 
+/// How long the journal's thread holds what nobody waits for, so that it need not be woken for each message that went
+/// out. A kill within it repeats a delivery.
+pub const NOTES_PAUSE: Duration = Duration::from_millis(2);
+
 /// Pause of a listener when the process or the system is out of file descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 

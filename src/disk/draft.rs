@@ -17,6 +17,9 @@ use crate::disk::medium::Medium;
 use crate::disk::order::Body;
 use crate::disk::worker::Worker;
 
+/// Room that a body gets first, in bytes: enough for most of what machines send.
+const FIRST: usize = 2048;
+
 /// What all drafts of a journal share.
 #[derive(Debug)]
 pub(super) struct Intake {
@@ -93,6 +96,9 @@ impl Draft {
         };
         let total = self.buffer.len().saturating_add(bytes.len());
         if total <= most && self.take_memory(total) {
+            if self.buffer.capacity() == 0 {
+                self.buffer.reserve(total.max(FIRST));
+            }
             self.buffer.extend_from_slice(bytes);
             return Ok(());
         }

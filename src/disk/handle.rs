@@ -81,6 +81,8 @@ pub struct Usage {
 pub struct Journal(Arc<Handle>);
 
 struct Handle {
+    /// The first id of this run.
+    first: MsgId,
     shared: Arc<Shared>,
     intake: Arc<Intake>,
     options: Options,
@@ -124,7 +126,8 @@ impl Journal {
             ..options
         };
         let (core, recovery) = Core::open(disk.clone(), options.clone())?;
-        let shared = Arc::new(Shared::new(core.next_id(), Arc::clone(core.index())));
+        let first = core.next_id();
+        let shared = Arc::new(Shared::new(first, Arc::clone(core.index())));
         let for_thread = Arc::clone(&shared);
         thread::Builder::new()
             .name("journal".to_owned())
@@ -133,6 +136,7 @@ impl Journal {
             .map_err(|error| OpenError::Io("start the journal's thread", error))?;
         Ok(Opened {
             journal: Self(Arc::new(Handle {
+                first,
                 shared,
                 intake: Arc::new(Intake {
                     disk,
@@ -244,8 +248,8 @@ impl Journal {
         self.ask(Order::Accept(Box::new(submission))).await
     }
 
-    /// Notes the new state of a message, which also ends what was begun. Written at once, synced with the next
-    /// accept or after two seconds.
+    /// Notes the new state of a message, which also ends what was begun. Written within
+    /// [`limits::NOTES_PAUSE`], synced with the next accept or after two seconds.
     pub fn progress(&self, id: MsgId, progress: Progress) {
         self.tell(Order::Progress(id, progress), Some(id));
     }
@@ -253,6 +257,11 @@ impl Journal {
     /// The message is dealt with: its record and body can go.
     pub fn done(&self, id: MsgId) {
         self.tell(Order::Done(id), Some(id));
+    }
+
+    /// Whether a message came in since this was opened.
+    pub fn is_new(&self, id: MsgId) -> bool {
+        id >= self.0.first
     }
 
     /// Handling a message begins; `progress` or `done` ends it. Begun three times without an end, it is held at the
@@ -393,8 +402,9 @@ impl Journal {
                 let count = queue.unseen.entry(id).or_default();
                 *count = count.saturating_add(1);
             }
+            let pressing = queue.patient && order.is_pressing();
             queue.orders.push(order);
-            std::mem::replace(&mut queue.asleep, false)
+            std::mem::replace(&mut queue.asleep, false) || pressing
         };
         if asleep {
             self.0.shared.wake.notify_one();
@@ -453,6 +463,37 @@ mod tests {
 
     fn body(bytes: usize) -> Vec<u8> {
         (0..bytes).map(|at| (at % 251) as u8).collect()
+    }
+
+    #[test]
+    fn only_what_came_in_this_run_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path(), Options::default()).journal;
+        let id = smol::block_on(submit(&first, 10, None)).unwrap();
+        assert!(first.is_new(id) && first.is_new(first.next_id()));
+        smol::block_on(first.close());
+        let second = open(dir.path(), Options::default()).journal;
+        assert!(!second.is_new(id) && second.is_new(second.next_id()));
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_written_by_itself_and_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path(), Options::default()).journal;
+        smol::block_on(async {
+            let id = submit(&journal, 10, None).await.unwrap();
+            journal.done(id);
+            let start = std::time::Instant::now();
+            while journal.contains(id) {
+                std::thread::yield_now();
+                assert!(start.elapsed().as_secs() < 20, "its Done was never written");
+            }
+            // An accept goes along with what is held.
+            let id = submit(&journal, 10, None).await.unwrap();
+            journal.done(id);
+            let other = submit(&journal, 10, None).await.unwrap();
+            assert!(!journal.contains(id) && journal.contains(other));
+        });
     }
 
     async fn read_back(

@@ -101,6 +101,11 @@ pub enum Order {
 }
 
 impl Order {
+    /// Whether it is worth little when it is written late: what may end the program comes right behind it.
+    pub const fn is_pressing(&self) -> bool {
+        matches!(self, Self::Begin(_))
+    }
+
     /// The message whose entry it changes, for those that are not answered.
     pub fn about(&self) -> Option<MsgId> {
         match self {

@@ -53,6 +53,8 @@ pub(super) struct Queue {
     pub asleep: bool,
     /// It waits only until this many are to be answered.
     pub company: usize,
+    /// It waits because nothing that it was told is pressing.
+    pub patient: bool,
     /// It is to end when nothing waits any more.
     pub over: bool,
     /// It has ended.
@@ -71,6 +73,7 @@ impl Shared {
                 next_id,
                 asleep: false,
                 company: 0,
+                patient: false,
                 over: false,
                 gone: false,
                 closed: Vec::new(),
@@ -154,13 +157,23 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
     }
 }
 
-/// Waits a moment for as many orders to be answered as there were `together` the last time: those that one sync served
-/// and those that came meanwhile. That nobody comes for a while ends it.
+/// Waits a moment for what can be written in one stroke.
+///
+/// Orders that nobody waits for are held for the next ones, or for somebody who waits. Those who wait are given as
+/// many companions as there were `together` the last time: those that one sync served and those that came meanwhile.
+/// That nobody comes for a while ends it.
 fn gather<'a>(
     mut queue: MutexGuard<'a, Queue>,
     shared: &Shared,
     together: usize,
 ) -> MutexGuard<'a, Queue> {
+    let pressing = queue.orders.iter().any(Order::is_pressing);
+    if queue.answers.is_empty() && !queue.orders.is_empty() && !pressing && !queue.over {
+        (queue.company, queue.patient) = (1, true);
+        let woken = shared.wake.wait_timeout(queue, limits::NOTES_PAUSE);
+        (queue, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        queue.patient = false;
+    }
     queue.company = together;
     for _ in 0..limits::COMPANY_PAUSES {
         let before = queue.answers.len();

@@ -1,5 +1,6 @@
 //! Random numbers from the kernel: query ids, shuffles, jitter, secrets.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use ring::rand::SecureRandom;
@@ -24,11 +25,25 @@ pub fn fill(room: &mut [u8]) -> Result<(), NoRandom> {
     SystemRandom::new().fill(room).map_err(|_| NoRandom)
 }
 
-/// A number that nobody can guess.
+/// Numbers that the kernel is asked for at once.
+const STOCK: usize = 32;
+
+thread_local! {
+    static NUMBERS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A number that nobody can guess. Every message takes one, so they come in stocks.
 pub fn number() -> Result<u64, NoRandom> {
-    let mut bytes = [0; 8];
-    fill(&mut bytes)?;
-    Ok(u64::from_ne_bytes(bytes))
+    NUMBERS.with_borrow_mut(|numbers| {
+        if let Some(number) = numbers.pop() {
+            return Ok(number);
+        }
+        let mut bytes = [0; 8 * STOCK];
+        fill(&mut bytes)?;
+        let (words, _) = bytes.as_chunks();
+        numbers.extend(words.iter().map(|word| u64::from_ne_bytes(*word)));
+        numbers.pop().ok_or(NoRandom)
+    })
 }
 
 /// A number under `bound` for shuffles and jitter, where being guessed costs nothing; zero for a bound of zero.
@@ -46,11 +61,14 @@ pub fn chance() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{below, number};
+    use super::{STOCK, below, number};
 
     #[test]
     fn numbers_differ_and_stay_under_their_bound() {
-        assert_ne!(number(), number());
+        let mut seen: Vec<u64> = (0..3 * STOCK).map(|_| number().unwrap()).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 3 * STOCK);
         assert!((0..1000).all(|_| below(3) < 3));
         assert_eq!(below(0), 0);
     }

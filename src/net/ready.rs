@@ -61,7 +61,10 @@ pub fn block_on<F: Future>(future: F) -> io::Result<F::Output> {
     let mut future = pin!(future);
     loop {
         poller.bell.on_look();
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+        let polled = future.as_mut().poll(&mut context);
+        // A moment with nothing to do, or the end.
+        log::logger().flush();
+        if let Poll::Ready(output) = polled {
             return Ok(output);
         }
         poller.wait()?;

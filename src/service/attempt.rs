@@ -122,8 +122,11 @@ pub async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option
         service.active.borrow_mut().leave(id);
         return None;
     }
-    // Marked only now: reading it back is what every start does as well.
-    service.journal.begin(id);
+    // Marked only now: reading it back is what every start does as well. The first try of what came in during this run
+    // needs no mark: should it end the service, the next run begins to count.
+    if stored.progress.is_some() || !service.journal.is_new(id) {
+        service.journal.begin(id);
+    }
     // What is left of its life is counted in ticks, so that no calendar matters.
     let left = waiting.expires.since(service.now());
     let age = live.expire(next).saturating_sub(left).max(known_age);

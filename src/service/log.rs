@@ -1,8 +1,13 @@
 //! Where log lines go: standard error, as text or JSON, one line an event.
 //!
+//! A service's thread holds its lines until it has nothing else to do, and writes them together: under load a call for
+//! each line, and a wake of whoever reads them, would cost as much as taking in a message. Warnings and errors do not
+//! wait, and what was held goes out in front of them.
+//!
 //! Under systemd (or anything else that reads standard error into a journal) each line starts with its syslog
 //! priority as `<N>`; on a terminal or in a file it starts with the time.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -19,6 +24,14 @@ use crate::service::event::Json;
 
 static JSON: AtomicBool = AtomicBool::new(false);
 static PRIORITY: AtomicBool = AtomicBool::new(false);
+
+/// Held lines that are written without waiting for a quiet moment, in bytes.
+const HELD: usize = 4096;
+
+thread_local! {
+    /// The lines that this thread holds, when it does.
+    static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
 
 struct Stderr;
 
@@ -50,11 +63,39 @@ impl Log for Stderr {
             format!("{} {}", clock::wall(), record.args())
         };
         line.push('\n');
-        // One write a line keeps lines of several services whole. A log that cannot be written must not stop mail.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        LINES.with_borrow_mut(|held| match held {
+            Some(lines) => {
+                lines.extend_from_slice(line.as_bytes());
+                if record.level() <= Level::Warn || lines.len() >= HELD {
+                    write(lines);
+                    lines.clear();
+                }
+            }
+            None => write(line.as_bytes()),
+        });
     }
 
-    fn flush(&self) {}
+    /// Writes what this thread holds.
+    fn flush(&self) {
+        LINES.with_borrow_mut(|held| {
+            if let Some(lines) = held.as_mut().filter(|lines| !lines.is_empty()) {
+                write(lines);
+                lines.clear();
+            }
+        });
+    }
+}
+
+/// One write keeps the lines of several services whole. A log that cannot be written must not stop mail.
+fn write(lines: &[u8]) {
+    let _ = std::io::stderr().write_all(lines);
+}
+
+/// From here on this thread holds its lines until [`log::Log::flush`], which [`crate::net::ready::block_on`] calls.
+pub fn hold() {
+    LINES.with_borrow_mut(|held| {
+        held.get_or_insert_default();
+    });
 }
 
 /// Syslog severities (RFC 5424 s6.2.1).

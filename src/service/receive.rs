@@ -53,7 +53,8 @@ pub async fn listen(service: Rc<Service>, listener: Listener, at: usize) {
         let Some((stream, peer)) = future::or(ended, accepted).await else {
             return;
         };
-        let task = client(Rc::clone(&service), stream, peer, at);
+        // Boxed here, it is not copied through the layers of the executor.
+        let task = Box::pin(client(Rc::clone(&service), stream, peer, at));
         service.tasks.spawn(task).detach();
         // It is looked at before the next one is taken: a flood would else fill the memory before it meets its cap.
         future::yield_now().await;
@@ -110,12 +111,12 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
     if let Some(stream) = stream {
         let look = door.listen.reverse_dns.filter(|_| refusal.is_none());
         let naming = Naming::begin(&service, ip, look);
-        let server = match refusal {
+        let mut server = match refusal {
             Some((fault, _)) => Server::refused(settings, Some(ip), &fault, now),
             None => Server::new(settings, Some(ip), implicit, clock::tick()),
         };
         // One place for it: the session is most of what a connection costs.
-        converse(&service, &live, stream, server, who, naming).await;
+        converse(&service, &live, stream, &mut server, who, naming).await;
     }
     drop(place);
     service.idle.ring();
@@ -138,19 +139,22 @@ async fn secured(service: &Service, live: &Live, stream: Stream, who: Client) ->
     }
 }
 
+/// The largest buffer that a session keeps from one message to the next.
+const KEPT: usize = 8 * 1024;
+
 /// A message on its way from the wire to the journal.
 struct Incoming {
     intake: Intake,
     walker: Walker,
-    out: Vec<u8>,
 }
 
 impl Incoming {
-    async fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.walker.feed(bytes, &mut self.out);
-        let result = self.intake.put(&self.out).await;
-        self.out.clear();
-        result
+    /// Stores what the walker makes of more bytes. `out` is a buffer of the session, so that not every message needs
+    /// one of its own.
+    async fn put(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        out.clear();
+        self.walker.feed(bytes, out);
+        self.intake.put(out).await
     }
 }
 
@@ -160,12 +164,13 @@ pub async fn converse(
     service: &Rc<Service>,
     live: &Live,
     mut stream: Stream,
-    mut server: Server,
+    server: &mut Server,
     who: Client,
     mut naming: Naming,
 ) {
     // What was read, and how much of it the machine has taken.
     let (mut block, mut at) = (Vec::new(), 0);
+    let mut out = Vec::new();
     let mut patience = Patience::new();
     let mut ended = pin!(service.ending.begun());
     let mut stopping = false;
@@ -174,7 +179,7 @@ pub async fn converse(
     let mut proving: Option<(String, usize)> = None;
     let mut told = gate::Limits::new();
     let mut fetched = None;
-    bind(&mut server, &stream);
+    bind(server, &stream);
     let mut now = clock::tick();
     loop {
         if let Some((name, before)) = &proving {
@@ -260,7 +265,7 @@ pub async fn converse(
             }
             Order::Body(bytes) => {
                 let stored = match &mut incoming {
-                    Some(incoming) => incoming.put(bytes).await,
+                    Some(incoming) => incoming.put(bytes, &mut out).await,
                     None => Ok(()),
                 };
                 if let Err(error) = stored {
@@ -271,9 +276,13 @@ pub async fn converse(
             Order::Commit { envelope, .. } => {
                 let envelope = envelope.clone();
                 let stored = match incoming.take() {
-                    Some(incoming) => commit(service, incoming, envelope).await,
+                    Some(incoming) => commit(service, incoming, envelope, &mut out).await,
                     None => Err(Fault::Ours),
                 };
+                if out.capacity() > KEPT {
+                    // What a large message needed is given back.
+                    out = Vec::new();
+                }
                 server.on_stored(stored);
                 now = clock::tick();
             }
@@ -287,7 +296,7 @@ pub async fn converse(
                     None => return,
                 }
                 server.on_tls();
-                bind(&mut server, &stream);
+                bind(server, &stream);
                 now = clock::tick();
             }
             Order::CheckPassword { name, password } => {
@@ -328,7 +337,7 @@ pub async fn converse(
                 let got = fetch::atrn(service, who, session, domains);
                 let verdict = match got {
                     // What was written behind it was written before it could know our answer.
-                    Ok(_) if at < end => Err(Fault::TurnRefused),
+                    Ok(_) if at < block.len() => Err(Fault::TurnRefused),
                     Ok(got) => {
                         fetched = Some(got);
                         Ok(())
@@ -396,7 +405,6 @@ fn begin(
     Incoming {
         intake,
         walker: Walker::new(plan),
-        out: Vec::new(),
     }
 }
 
@@ -404,9 +412,11 @@ async fn commit(
     service: &Rc<Service>,
     mut incoming: Incoming,
     envelope: crate::mail::Envelope,
+    out: &mut Vec<u8>,
 ) -> Result<crate::base::MsgId, Fault> {
-    incoming.walker.finish(&mut incoming.out);
-    let last = incoming.intake.put(&incoming.out).await;
+    out.clear();
+    incoming.walker.finish(out);
+    let last = incoming.intake.put(out).await;
     if let Err(error) = last {
         return Err(fault(&Refused::from_io(&error)));
     }

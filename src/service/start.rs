@@ -67,6 +67,7 @@ pub fn run(
     let (service, recovery) = open(config, Box::new(reread), Rc::clone(&tasks))?;
     // A task like the others, so that it is looked at only when something is there for it.
     let serving = tasks.spawn(serve(service, recovery));
+    log::hold();
     ready::block_on(tasks.run(serving)).map_err(|error| StartError::Io(error.to_string()))?
 }
 

@@ -12,11 +12,14 @@ class Figures:
     def add(self, row, subject, value):
         self.rows.setdefault(row, {}).setdefault(subject, []).append(value)
 
-    def show(self, names):
-        print(f"\n{'':58}" + "".join(f"{name:>28}" for name in names) + (f"{'ratio':>9}" if len(names) == 2 else ""))
+    def show(self, names, beside=()):
+        """The named subjects with their ratio when they are two, and others `beside` them to compare with."""
+        head = "".join(f"{name:>28}" for name in names) + (f"{'ratio':>9}" if len(names) == 2 else "")
+        print(f"\n{'':58}{head}" + "".join(f"{name:>28}" for name in beside))
         for row, samples in self.rows.items():
             cells = "".join(f"{cell(samples.get(name)):>28}" for name in names)
-            print(f"{row:58}{cells}{ratio(samples, names):>9}")
+            others = "".join(f"{cell(samples.get(name)):>28}" for name in beside)
+            print(f"{row:58}{cells}{ratio(samples, names):>9}{others}".rstrip())
 
 
 def cell(values):

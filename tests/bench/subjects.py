@@ -245,6 +245,7 @@ class Sink:
         with open(self.report, "wb") as out:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL)
         wait_for_port(self.port)
+        self.pid = self.process.pid
         return self
 
     def __exit__(self, *_):
