@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,6 +14,8 @@ use smol::future;
 use smol::io::AsyncRead;
 use smol::io::AsyncWriteExt;
 
+use crate::base::Tick;
+use crate::base::limits;
 use crate::disk::fault::Refused;
 use crate::mail::header::Plan;
 use crate::mail::header::Walker;
@@ -24,6 +27,7 @@ use crate::net::clock;
 use crate::net::listen::Listener;
 use crate::net::within::Patience;
 use crate::service::clients::Full;
+use crate::service::clients::Place;
 use crate::service::door;
 use crate::service::event::Event;
 use crate::service::gate;
@@ -74,56 +78,68 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
         }
     };
     let who = Client::of(peer, &door.relay);
-
     let ip = who.ip;
     let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
-    let place = service.clients.enter(
-        ip,
+    let most = (
         size(limits.connections),
         size(limits.connections_per_client),
     );
     let now = clock::tick();
-    let refusal = match (gate::may_connect(&live, who), &place) {
-        (Err(why), _) => Some((Fault::NoAccess, why.to_owned())),
-        (_, Err(full @ Full::Total(_))) => Some((Fault::TooManyConnections, full.to_string())),
-        (_, Err(full @ Full::Client(_))) => Some((Fault::TooManyOfPeer, full.to_string())),
-        (Ok(()), Ok(_)) => None,
+    let place = match gate::may_connect(&live, who) {
+        Err(why) => Err((Fault::NoAccess, why.to_owned())),
+        Ok(()) => match service.clients.enter(ip, who.relays, most, now) {
+            Ok(place) => Ok(place),
+            Err(full @ Full::Total(_)) => Err((Fault::TooManyConnections, full.to_string())),
+            Err(full @ Full::Client(_)) => Err((Fault::TooManyOfPeer, full.to_string())),
+        },
     };
-    let settings = door.settings(ip);
-    let implicit = door.is_implicit();
-    if let Some((_, why)) = &refusal {
+    if let Err((_, why)) = &place {
         let client = ip.to_string();
         emit(&Event::ClientRefused {
             client: &client,
             why,
         });
     }
-    let stream = match (implicit, &refusal) {
+    let settings = door.settings(ip);
+    let implicit = door.is_implicit();
+    let stream = match (implicit, &place) {
         (false, _) => Some(stream),
-        (true, None) => Box::pin(secured(&service, &live, stream, who)).await,
+        (true, Ok(place)) => Box::pin(secured(&service, &live, stream, who, Some(place))).await,
         // Before the handshake there is no way to say it.
-        (true, Some(_)) => None,
+        (true, Err(_)) => None,
     };
     if let Some(stream) = stream {
-        let look = door.listen.reverse_dns.filter(|_| refusal.is_none());
+        let look = door.listen.reverse_dns.filter(|_| place.is_ok());
         let naming = Naming::begin(&service, ip, look);
-        let server = match refusal {
-            Some((fault, _)) => Server::refused(settings, Some(ip), &fault, now),
-            None => Server::new(settings, Some(ip), implicit, clock::tick()),
+        let server = match &place {
+            Err((fault, _)) => Server::refused(settings, Some(ip), fault, now),
+            Ok(_) => Server::new(settings, Some(ip), implicit, clock::tick()),
         };
         // One place for it: the session is most of what a connection costs.
-        converse(&service, &live, stream, server, who, naming).await;
+        let guest = place.as_ref().ok();
+        converse(&service, &live, stream, server, who, naming, guest).await;
     }
     drop(place);
     service.idle.ring();
 }
 
 /// The stream inside TLS; `None` when the handshake failed, which the log tells.
-async fn secured(service: &Service, live: &Live, stream: Stream, who: Client) -> Option<Stream> {
+async fn secured(
+    service: &Service,
+    live: &Live,
+    stream: Stream,
+    who: Client,
+    place: Option<&Place>,
+) -> Option<Stream> {
     // It is asked for only where there is a certificate.
     let server = live.certificate.as_ref()?.server();
     let wait = live.config.limits.command_timeout;
-    match door::secure(&service.ending, server, stream, wait).await {
+    let shaken = door::secure(&service.ending, server, stream, wait);
+    let lost = async {
+        lost(place, clock::tick()).await;
+        Err(CROWDED.to_owned())
+    };
+    match future::or(shaken, lost).await {
         Ok(stream) => Some(stream),
         Err(why) => {
             emit(&Event::SessionFailed {
@@ -133,6 +149,27 @@ async fn secured(service: &Service, live: &Live, stream: Stream, who: Client) ->
             None
         }
     }
+}
+
+/// Why a session ends to which nothing else happened.
+const CROWDED: &str = "its place went to another client, because all limits.connections were taken";
+
+/// Ends when others need the place.
+async fn lost(place: Option<&Place>, since: Tick) {
+    match place {
+        Some(place) => place.lost(since).await,
+        None => future::pending().await,
+    }
+}
+
+/// What a conversation waits for.
+enum Heard {
+    /// The client sent so many bytes.
+    Read(io::Result<usize>),
+    /// The service stops.
+    Stop,
+    /// Others need the place.
+    Lost,
 }
 
 /// A message on its way from the wire to the journal.
@@ -160,6 +197,7 @@ pub async fn converse(
     mut server: Server,
     who: Client,
     mut naming: Naming,
+    place: Option<&Place>,
 ) {
     // What was read, and how much of it the machine has taken.
     let (mut block, mut at) = (Vec::new(), 0);
@@ -169,8 +207,13 @@ pub async fn converse(
     let mut incoming: Option<Incoming> = None;
     // Who is proving a password, and how many had failed before.
     let mut proving: Option<(String, usize)> = None;
+    let mut share = service.envelopes.share();
     bind(&mut server, &stream);
     let mut now = clock::tick();
+    // Since when the client has said nothing of use, and whether it just has.
+    let (mut since, mut useful) = (now, false);
+    // What it has sent since others last had their turn.
+    let mut taken = 0_usize;
     loop {
         if let Some((name, before)) = &proving {
             let good = server.session().login.is_some();
@@ -185,41 +228,71 @@ pub async fn converse(
         match order {
             Order::Send(bytes) => {
                 let wait = live.config.limits.command_timeout;
-                let sent = patience.wait(wait, async {
+                let sent = async {
                     stream.write_all(bytes).await?;
                     stream.flush().await
-                });
+                };
+                let lost = async {
+                    lost(place, now).await;
+                    Err(io::ErrorKind::TimedOut.into())
+                };
+                let sent = patience.wait(wait, future::or(sent, lost));
                 if !matches!(sent.await, Ok(Ok(()))) {
                     server.on_closed();
                 }
+                useful = true;
             }
             Order::Read(deadline) => {
                 now = clock::tick();
+                if mem::take(&mut useful) {
+                    since = now;
+                }
+                if let Some(place) = place
+                    && server.session().login.is_some()
+                {
+                    place.befriend();
+                }
                 at = 0;
                 block.clear();
                 if incoming.is_none() {
                     // Most connections that are open wait for a command, maybe for long.
                     block = Vec::new();
                 }
-                let read = async {
+                let read = async { Heard::Read(take(service, &mut stream, &mut block).await) };
+                let stop = async {
                     if stopping {
-                        return Some(take(service, &mut stream, &mut block).await);
+                        future::pending::<()>().await;
                     }
-                    let stop = async {
-                        ended.as_mut().await;
-                        None
-                    };
-                    let read = async { Some(take(service, &mut stream, &mut block).await) };
-                    future::or(read, stop).await
+                    ended.as_mut().await;
+                    Heard::Stop
                 };
-                let got = patience.wait(deadline.since(now), read).await;
+                let lost = async {
+                    lost(place, since).await;
+                    Heard::Lost
+                };
+                let heard = future::or(read, future::or(lost, stop));
+                let heard = patience.wait(deadline.since(now), heard).await;
                 now = clock::tick();
-                match got {
-                    Ok(Some(Ok(count))) if count > 0 => {}
-                    Ok(Some(_)) => server.on_closed(),
-                    Ok(None) => {
+                match heard {
+                    Ok(Heard::Read(Ok(count))) if count > 0 => {
+                        // Who sends faster than we read would never wait, and let nobody else have a turn.
+                        taken = taken.saturating_add(count);
+                        if taken >= limits::CLIENT_BLOCK {
+                            taken = 0;
+                            future::yield_now().await;
+                        }
+                    }
+                    Ok(Heard::Read(_)) => server.on_closed(),
+                    Ok(Heard::Stop) => {
                         stopping = true;
                         server.on_shutdown();
+                    }
+                    Ok(Heard::Lost) => {
+                        emit(&Event::SessionFailed {
+                            client: &who.ip.to_string(),
+                            why: CROWDED,
+                        });
+                        server.on_crowded();
                     }
                     Err(_) => server.on_deadline(),
                 }
@@ -229,6 +302,7 @@ pub async fn converse(
                 now = clock::tick();
             }
             Order::AskMail { .. } => {
+                share.clear();
                 let verdict = match service.journal.refusal(0) {
                     None => gate::may_begin(service, live, who),
                     Some(refused) => Err(fault(&refused)),
@@ -236,9 +310,12 @@ pub async fn converse(
                 server.on_verdict(verdict);
             }
             Order::AskRcpt {
-                session, recipient, ..
+                session,
+                envelope,
+                recipient,
             } => {
-                let verdict = gate::may_send(live, who, session, &recipient.address);
+                let verdict = gate::may_send(live, who, session, &recipient.address)
+                    .and_then(|()| share.take(envelope.recipients.len(), recipient));
                 server.on_verdict(verdict);
             }
             Order::Begin { session, envelope } => {
@@ -248,8 +325,10 @@ pub async fn converse(
                 server.on_verdict(Ok(()));
             }
             Order::Body(bytes) => {
+                useful |= bytes.len() >= limits::DRIP;
                 let stored = match &mut incoming {
-                    Some(incoming) => incoming.put(bytes).await,
+                    // Boxed, like all that a conversation needs for moments only.
+                    Some(incoming) => Box::pin(incoming.put(bytes)).await,
                     None => Ok(()),
                 };
                 if let Err(error) = stored {
@@ -260,9 +339,10 @@ pub async fn converse(
             Order::Commit { envelope, .. } => {
                 let envelope = envelope.clone();
                 let stored = match incoming.take() {
-                    Some(incoming) => commit(service, incoming, envelope).await,
+                    Some(incoming) => Box::pin(commit(service, incoming, envelope)).await,
                     None => Err(Fault::Ours),
                 };
+                share.clear();
                 server.on_stored(stored);
                 now = clock::tick();
             }
@@ -271,7 +351,7 @@ pub async fn converse(
             Order::StartTls => {
                 // What came before the encryption is not to be believed (RFC 3207 s4.2).
                 (block, at) = (Vec::new(), 0);
-                match Box::pin(secured(service, live, stream, who)).await {
+                match Box::pin(secured(service, live, stream, who, place)).await {
                     Some(secured) => stream = secured,
                     None => return,
                 }
@@ -302,7 +382,8 @@ pub async fn converse(
             Order::Etrn { .. } | Order::Atrn { .. } => server.on_verdict(Err(Fault::NotHeld)),
         }
     }
-    stream.end().await;
+    // A peer that does not read is not waited for.
+    let _ = patience.wait(limits::GOODBYE, stream.end()).await;
 }
 
 /// Adds what the client has sent to `block`; answers how much that is, 0 when it has hung up. While it sends nothing, no
@@ -397,16 +478,23 @@ fn fault(refused: &Refused) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::{Incoming, Patience, Server, Stream, client};
-    use crate::service::naming::Naming;
 
     /// What a task of this kind takes while it lives.
     fn size<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 
+    /// The rest of a connection that waits is the name that it gave itself, the watch on its socket and what the
+    /// allocator adds; `tests/bench/hostile` measures all of it.
     #[test]
     fn a_connection_that_waits_takes_little_memory() {
-        println!("client {} server {} incoming {} stream {} patience {} naming {}", size(client), size_of::<Server>(), size_of::<Option<Incoming>>(), size_of::<Stream>(), size_of::<Patience>(), size_of::<Naming>());
-        println!("{}", std::any::type_name::<Server>());
+        let parts = [
+            size_of::<Server>(),
+            size_of::<Option<Incoming>>(),
+            size_of::<Stream>(),
+            size_of::<Patience>(),
+        ];
+        let whole = size(client);
+        assert!(whole <= 4096, "{whole} bytes, of these {parts:?}");
     }
 }

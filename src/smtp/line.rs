@@ -192,7 +192,10 @@ mod tests {
         for step in [1, 511, 4096, 20_000] {
             let got = read::<{ limits::AUTH_LINE }>(fits.as_bytes(), step).unwrap();
             assert_eq!(got.first().map(String::len), Some(limits::AUTH_LINE - 2));
-            assert_eq!(read::<{ limits::AUTH_LINE }>(over.as_bytes(), step).unwrap(), ["!"]);
+            assert_eq!(
+                read::<{ limits::AUTH_LINE }>(over.as_bytes(), step).unwrap(),
+                ["!"]
+            );
         }
     }
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::base::MsgId;
 use crate::base::Tick;
+use crate::base::limits;
 use crate::mail::address::Address;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::Body;
@@ -113,6 +114,8 @@ pub struct Server {
     command_end: Option<Tick>,
     session_end: Option<Tick>,
     errors: usize,
+    /// Recipients refused because there were too many.
+    overshoot: usize,
     failed_logins: usize,
     messages: usize,
     bytes: u64,
@@ -143,6 +146,7 @@ impl Server {
             command_end: None,
             session_end: settings.timeouts.session.map(|wait| now.after(wait)),
             errors: 0,
+            overshoot: 0,
             failed_logins: 0,
             messages: 0,
             bytes: 0,
@@ -284,6 +288,12 @@ impl Server {
     pub fn on_deadline(&mut self) {
         self.freshen();
         self.end(&Fault::Silent);
+    }
+
+    /// Others need the place of this connection.
+    pub fn on_crowded(&mut self) {
+        self.freshen();
+        self.end(&Fault::TooManyConnections);
     }
 
     /// The service stops. What is under way may end; no new message begins.
@@ -549,6 +559,12 @@ impl Server {
     fn refuse(&mut self, fault: &Fault, address: Option<&Address>) {
         if fault.closes() {
             return self.end(fault);
+        }
+        if *fault == Fault::TooManyRecipients {
+            self.overshoot = self.overshoot.saturating_add(1);
+            if self.overshoot > limits::OVERSHOOT {
+                return self.end(&Fault::TooManyErrors);
+            }
         }
         self.out.fault(fault, address);
         if fault.counts() {
