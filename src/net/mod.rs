@@ -50,6 +50,7 @@ pub mod dial;
 pub mod files;
 pub mod given;
 pub mod listen;
+pub mod local;
 pub mod manager;
 pub mod netlink;
 pub mod proxy;
