@@ -212,9 +212,14 @@ pub async fn converse(
     let mut now = clock::tick();
     // Since when the client has said nothing of use, and whether it just has.
     let (mut since, mut useful) = (now, false);
-    // What it has sent since others last had their turn.
-    let mut taken = 0_usize;
+    // What was done for it since others had their turn, in bytes read.
+    let mut turn = 0_usize;
     loop {
+        if turn >= limits::CLIENT_BLOCK {
+            // Who sends faster than we read would never wait, and nobody else would be heard.
+            turn = 0;
+            future::yield_now().await;
+        }
         if let Some((name, before)) = &proving {
             let good = server.session().login.is_some();
             if good || server.failed_logins() > *before {
@@ -241,6 +246,8 @@ pub async fn converse(
                     server.on_closed();
                 }
                 useful = true;
+                // A full reply answers a hundred commands.
+                turn = turn.saturating_add(limits::CLIENT_BLOCK / 2);
             }
             Order::Read(deadline) => {
                 now = clock::tick();
@@ -274,21 +281,14 @@ pub async fn converse(
                 let heard = patience.wait(deadline.since(now), heard).await;
                 now = clock::tick();
                 match heard {
-                    Ok(Heard::Read(Ok(count))) if count > 0 => {
-                        // Who sends faster than we read would never wait, and let nobody else have a turn.
-                        taken = taken.saturating_add(count);
-                        if taken >= limits::CLIENT_BLOCK {
-                            taken = 0;
-                            future::yield_now().await;
-                        }
-                    }
+                    Ok(Heard::Read(Ok(count))) if count > 0 => turn = turn.saturating_add(count),
                     Ok(Heard::Read(_)) => server.on_closed(),
                     Ok(Heard::Stop) => {
                         stopping = true;
                         server.on_shutdown();
                     }
                     Ok(Heard::Lost) => {
-                        emit(&Event::SessionFailed {
+                        emit(&Event::ClientRefused {
                             client: &who.ip.to_string(),
                             why: CROWDED,
                         });

@@ -466,13 +466,22 @@ pub struct Talk {
 
 impl Talk {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut talk = Self {
-            stream: BufReader::new(stream),
-        };
+        let mut talk = Self::over(TcpStream::connect(address).unwrap());
         talk.reply();
         talk
+    }
+
+    /// Over this connection, whose greeting has not been read.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
+    }
+
+    /// The connection; what was read ahead is lost.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
     }
 
     /// One reply, all its lines.
