@@ -35,6 +35,30 @@ pub const TRIGGER_WAIT: Duration = Duration::from_secs(60);
 /// Largest file of users that is read: some ten thousand users.
 pub const USERS_FILE: u64 = 2 * 1024 * 1024;
 
+/// How long a client says nothing of use until its place goes to another when all are taken: longer than any honest
+/// client needs between two commands, and short for who waits.
+pub const IDLE_GOES: Duration = Duration::from_secs(5);
+
+/// What is too little of a message at once to be of use: a sender of a byte now and then.
+pub const DRIP: usize = 64;
+
+/// Memory that the recipients of all messages on their way in may take together. What comes on top is to be sent in
+/// another message, later.
+pub const ENVELOPES: usize = 2 * 1024 * 1024;
+
+/// Recipients over the limit that a session may name until it is ended: a client that reads the replies stops with the
+/// first one or with the last of its list.
+pub const OVERSHOOT: usize = 10_000;
+
+/// Recipients that a message may have however many are on their way in with others.
+pub const RECIPIENTS_ALWAYS: usize = 10;
+
+/// Files that the service needs besides one for each client: the journal, bodies, folders, deliveries.
+pub const FILES: u64 = 128;
+
+/// Longest wait for a peer to take the end of a TLS session.
+pub const GOODBYE: Duration = Duration::from_secs(5);
+
 /// Longest TLS handshake with a client; shorter when its command time-out is.
 pub const HANDSHAKE: Duration = Duration::from_secs(30);
 

@@ -47,6 +47,7 @@ pub mod bell;
 pub mod clock;
 pub mod connection;
 pub mod dial;
+pub mod files;
 pub mod given;
 pub mod listen;
 pub mod local;

@@ -13,6 +13,7 @@ pub mod control;
 pub mod deliver;
 pub mod door;
 pub mod dropping;
+pub mod envelopes;
 pub mod event;
 pub mod fair;
 pub mod fetch;

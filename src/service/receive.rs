@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::pin::pin;
 use std::rc::Rc;
@@ -13,6 +14,8 @@ use smol::future;
 use smol::io::AsyncRead;
 use smol::io::AsyncWriteExt;
 
+use crate::base::Tick;
+use crate::base::limits;
 use crate::disk::fault::Refused;
 use crate::mail::Status;
 use crate::mail::header::Plan;
@@ -25,6 +28,7 @@ use crate::net::clock;
 use crate::net::listen::Listener;
 use crate::net::within::Patience;
 use crate::service::clients::Full;
+use crate::service::clients::Place;
 use crate::service::door;
 use crate::service::event::Event;
 use crate::service::fetch;
@@ -78,56 +82,68 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
         }
     };
     let who = Client::of(peer, &door.relay);
-
     let ip = who.ip;
     let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
-    let place = service.clients.enter(
-        ip,
+    let most = (
         size(limits.connections),
         size(limits.connections_per_client),
     );
     let now = clock::tick();
-    let refusal = match (gate::may_connect(&live, who), &place) {
-        (Err(why), _) => Some((Fault::NoAccess, why.to_owned())),
-        (_, Err(full @ Full::Total(_))) => Some((Fault::TooManyConnections, full.to_string())),
-        (_, Err(full @ Full::Client(_))) => Some((Fault::TooManyOfPeer, full.to_string())),
-        (Ok(()), Ok(_)) => None,
+    let place = match gate::may_connect(&live, who) {
+        Err(why) => Err((Fault::NoAccess, why.to_owned())),
+        Ok(()) => match service.clients.enter(ip, who.relays, most, now) {
+            Ok(place) => Ok(place),
+            Err(full @ Full::Total(_)) => Err((Fault::TooManyConnections, full.to_string())),
+            Err(full @ Full::Client(_)) => Err((Fault::TooManyOfPeer, full.to_string())),
+        },
     };
-    let settings = door.settings(ip);
-    let implicit = door.is_implicit();
-    if let Some((_, why)) = &refusal {
+    if let Err((_, why)) = &place {
         let client = ip.to_string();
         emit(&Event::ClientRefused {
             client: &client,
             why,
         });
     }
-    let stream = match (implicit, &refusal) {
+    let settings = door.settings(ip);
+    let implicit = door.is_implicit();
+    let stream = match (implicit, &place) {
         (false, _) => Some(stream),
-        (true, None) => Box::pin(secured(&service, &live, stream, who)).await,
+        (true, Ok(place)) => Box::pin(secured(&service, &live, stream, who, Some(place))).await,
         // Before the handshake there is no way to say it.
-        (true, Some(_)) => None,
+        (true, Err(_)) => None,
     };
     if let Some(stream) = stream {
-        let look = door.listen.reverse_dns.filter(|_| refusal.is_none());
+        let look = door.listen.reverse_dns.filter(|_| place.is_ok());
         let naming = Naming::begin(&service, ip, look);
-        let mut server = match refusal {
-            Some((fault, _)) => Server::refused(settings, Some(ip), &fault, now),
-            None => Server::new(settings, Some(ip), implicit, clock::tick()),
+        let mut server = match &place {
+            Err((fault, _)) => Server::refused(settings, Some(ip), fault, now),
+            Ok(_) => Server::new(settings, Some(ip), implicit, clock::tick()),
         };
         // One place for it: the session is most of what a connection costs.
-        converse(&service, &live, stream, &mut server, who, naming).await;
+        let guest = place.as_ref().ok();
+        converse(&service, &live, stream, &mut server, who, naming, guest).await;
     }
     drop(place);
     service.idle.ring();
 }
 
 /// The stream inside TLS; `None` when the handshake failed, which the log tells.
-async fn secured(service: &Service, live: &Live, stream: Stream, who: Client) -> Option<Stream> {
+async fn secured(
+    service: &Service,
+    live: &Live,
+    stream: Stream,
+    who: Client,
+    place: Option<&Place>,
+) -> Option<Stream> {
     // It is asked for only where there is a certificate.
     let server = live.certificate.as_ref()?.server();
     let wait = live.config.limits.command_timeout;
-    match door::secure(&service.ending, server, stream, wait).await {
+    let shaken = door::secure(&service.ending, server, stream, wait);
+    let lost = async {
+        lost(place, clock::tick()).await;
+        Err(CROWDED.to_owned())
+    };
+    match future::or(shaken, lost).await {
         Ok(stream) => Some(stream),
         Err(why) => {
             emit(&Event::SessionFailed {
@@ -141,6 +157,26 @@ async fn secured(service: &Service, live: &Live, stream: Stream, who: Client) ->
 
 /// The largest buffer that a session keeps from one message to the next.
 const KEPT: usize = 8 * 1024;
+/// Why a session ends to which nothing else happened.
+const CROWDED: &str = "its place went to another client, because all limits.connections were taken";
+
+/// Ends when others need the place.
+async fn lost(place: Option<&Place>, since: Tick) {
+    match place {
+        Some(place) => place.lost(since).await,
+        None => future::pending().await,
+    }
+}
+
+/// What a conversation waits for.
+enum Heard {
+    /// The client sent so many bytes.
+    Read(io::Result<usize>),
+    /// The service stops.
+    Stop,
+    /// Others need the place.
+    Lost,
+}
 
 /// A message on its way from the wire to the journal.
 struct Incoming {
@@ -167,6 +203,7 @@ pub async fn converse(
     server: &mut Server,
     who: Client,
     mut naming: Naming,
+    place: Option<&Place>,
 ) {
     // What was read, and how much of it the machine has taken.
     let (mut block, mut at) = (Vec::new(), 0);
@@ -179,9 +216,19 @@ pub async fn converse(
     let mut proving: Option<(String, usize)> = None;
     let mut told = gate::Limits::new();
     let mut fetched = None;
+    let mut share = service.envelopes.share();
     bind(server, &stream);
     let mut now = clock::tick();
+    // Since when the client has said nothing of use, and whether it just has.
+    let (mut since, mut useful) = (now, false);
+    // What was done for it since others had their turn, in bytes read.
+    let mut turn = 0_usize;
     loop {
+        if turn >= limits::CLIENT_BLOCK {
+            // Who sends faster than we read would never wait, and nobody else would be heard.
+            turn = 0;
+            future::yield_now().await;
+        }
         if let Some((name, before)) = &proving {
             let good = server.session().login.is_some();
             if good || server.failed_logins() > *before {
@@ -198,41 +245,66 @@ pub async fn converse(
         match order {
             Order::Send(bytes) => {
                 let wait = live.config.limits.command_timeout;
-                let sent = patience.wait(wait, async {
+                let sent = async {
                     stream.write_all(bytes).await?;
                     stream.flush().await
-                });
+                };
+                let lost = async {
+                    lost(place, now).await;
+                    Err(io::ErrorKind::TimedOut.into())
+                };
+                let sent = patience.wait(wait, future::or(sent, lost));
                 if !matches!(sent.await, Ok(Ok(()))) {
                     server.on_closed();
                 }
+                useful = true;
+                // A full reply answers a hundred commands.
+                turn = turn.saturating_add(limits::CLIENT_BLOCK / 2);
             }
             Order::Read(deadline) => {
                 now = clock::tick();
+                if mem::take(&mut useful) {
+                    since = now;
+                }
+                if let Some(place) = place
+                    && server.session().login.is_some()
+                {
+                    place.befriend();
+                }
                 at = 0;
                 block.clear();
                 if incoming.is_none() {
                     // Most connections that are open wait for a command, maybe for long.
                     block = Vec::new();
                 }
-                let read = async {
+                let read = async { Heard::Read(take(service, &mut stream, &mut block).await) };
+                let stop = async {
                     if stopping {
-                        return Some(take(service, &mut stream, &mut block).await);
+                        future::pending::<()>().await;
                     }
-                    let stop = async {
-                        ended.as_mut().await;
-                        None
-                    };
-                    let read = async { Some(take(service, &mut stream, &mut block).await) };
-                    future::or(read, stop).await
+                    ended.as_mut().await;
+                    Heard::Stop
                 };
-                let got = patience.wait(deadline.since(now), read).await;
+                let lost = async {
+                    lost(place, since).await;
+                    Heard::Lost
+                };
+                let heard = future::or(read, future::or(lost, stop));
+                let heard = patience.wait(deadline.since(now), heard).await;
                 now = clock::tick();
-                match got {
-                    Ok(Some(Ok(count))) if count > 0 => {}
-                    Ok(Some(_)) => server.on_closed(),
-                    Ok(None) => {
+                match heard {
+                    Ok(Heard::Read(Ok(count))) if count > 0 => turn = turn.saturating_add(count),
+                    Ok(Heard::Read(_)) => server.on_closed(),
+                    Ok(Heard::Stop) => {
                         stopping = true;
                         server.on_shutdown();
+                    }
+                    Ok(Heard::Lost) => {
+                        emit(&Event::ClientRefused {
+                            client: &who.ip.to_string(),
+                            why: CROWDED,
+                        });
+                        server.on_crowded();
                     }
                     Err(_) => server.on_deadline(),
                 }
@@ -242,6 +314,7 @@ pub async fn converse(
                 now = clock::tick();
             }
             Order::AskMail { announced, .. } => {
+                share.clear();
                 let verdict = match service.journal.refusal(announced) {
                     None => gate::may_begin(service, live, who),
                     Some(refused) => {
@@ -252,9 +325,12 @@ pub async fn converse(
                 server.on_verdict(verdict);
             }
             Order::AskRcpt {
-                session, recipient, ..
+                session,
+                envelope,
+                recipient,
             } => {
-                let verdict = gate::may_send(live, who, session, &recipient.address);
+                let verdict = gate::may_send(live, who, session, &recipient.address)
+                    .and_then(|()| share.take(envelope.recipients.len(), recipient));
                 server.on_verdict(verdict);
             }
             Order::Begin { session, envelope } => {
@@ -264,8 +340,10 @@ pub async fn converse(
                 server.on_verdict(Ok(()));
             }
             Order::Body(bytes) => {
+                useful |= bytes.len() >= limits::DRIP;
                 let stored = match &mut incoming {
-                    Some(incoming) => incoming.put(bytes, &mut out).await,
+                    // Boxed, like all that a conversation needs for moments only.
+                    Some(incoming) => Box::pin(incoming.put(bytes, &mut out)).await,
                     None => Ok(()),
                 };
                 if let Err(error) = stored {
@@ -276,13 +354,14 @@ pub async fn converse(
             Order::Commit { envelope, .. } => {
                 let envelope = envelope.clone();
                 let stored = match incoming.take() {
-                    Some(incoming) => commit(service, incoming, envelope, &mut out).await,
+                    Some(incoming) => Box::pin(commit(service, incoming, envelope, &mut out)).await,
                     None => Err(Fault::Ours),
                 };
                 if out.capacity() > KEPT {
                     // What a large message needed is given back.
                     out = Vec::new();
                 }
+                share.clear();
                 server.on_stored(stored);
                 now = clock::tick();
             }
@@ -291,7 +370,7 @@ pub async fn converse(
             Order::StartTls => {
                 // What came before the encryption is not to be believed (RFC 3207 s4.2).
                 (block, at) = (Vec::new(), 0);
-                match Box::pin(secured(service, live, stream, who)).await {
+                match Box::pin(secured(service, live, stream, who, place)).await {
                     Some(secured) => stream = secured,
                     None => return,
                 }
@@ -348,7 +427,8 @@ pub async fn converse(
             }
         }
     }
-    stream.end().await;
+    // A peer that does not read is not waited for.
+    let _ = patience.wait(limits::GOODBYE, stream.end()).await;
 }
 
 /// Adds what the client has sent to `block`; answers how much that is, 0 when it has hung up. While it sends nothing, no
@@ -443,5 +523,29 @@ fn fault(refused: &Refused) -> Fault {
         }
         _ if refused.is_full() => Fault::Full,
         _ => Fault::Ours,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Incoming, Patience, Server, Stream, client};
+
+    /// What a task of this kind takes while it lives.
+    fn size<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// The rest of a connection that waits is the name that it gave itself, the watch on its socket and what the
+    /// allocator adds; `tests/bench/hostile` measures all of it.
+    #[test]
+    fn a_connection_that_waits_takes_little_memory() {
+        let parts = [
+            size_of::<Server>(),
+            size_of::<Option<Incoming>>(),
+            size_of::<Stream>(),
+            size_of::<Patience>(),
+        ];
+        let whole = size(client);
+        assert!(whole <= 4096, "{whole} bytes, of these {parts:?}");
     }
 }

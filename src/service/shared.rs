@@ -40,6 +40,7 @@ use crate::queue::Stage;
 use crate::queue::schedule::Waiting;
 use crate::service::active::Active;
 use crate::service::clients::Clients;
+use crate::service::envelopes::Envelopes;
 use crate::service::event::Event;
 use crate::service::live;
 use crate::service::live::Live;
@@ -113,6 +114,8 @@ pub struct Service {
     pub active: RefCell<Active>,
     /// What clients send is read to here and copied, so that a connection holds no memory while nothing comes.
     pub desk: RefCell<Box<[u8]>>,
+    /// What the recipients of messages on their way in take.
+    pub envelopes: Envelopes,
     /// Who is connected.
     pub clients: Rc<Clients>,
     /// Whose logins have failed.

@@ -24,6 +24,7 @@ use crate::disk::worker::Worker;
 use crate::net::Resolver;
 use crate::net::TrustedClock;
 use crate::net::clock;
+use crate::net::files;
 use crate::net::given as sockets;
 use crate::net::listen::Listener;
 use crate::net::listen::Place;
@@ -38,6 +39,7 @@ use crate::service::attempt;
 use crate::service::clients::Clients;
 use crate::service::control;
 use crate::service::deliver;
+use crate::service::envelopes::Envelopes;
 use crate::service::event::Event;
 use crate::service::live;
 use crate::service::live::Live;
@@ -63,12 +65,30 @@ pub fn run(
     reread: impl Fn() -> Result<Config, String> + 'static,
 ) -> Result<(), StartError> {
     log::start(config.log.level, config.log.json);
+    open_files(&config);
     let tasks = Rc::new(LocalExecutor::new());
     let (service, recovery) = open(config, Box::new(reread), Rc::clone(&tasks))?;
     // A task like the others, so that it is looked at only when something is there for it.
     let serving = tasks.spawn(serve(service, recovery));
     log::hold();
     ready::block_on(tasks.run(serving)).map_err(|error| StartError::Io(error.to_string()))?
+}
+
+/// Sees to it that there is a file for each connection.
+fn open_files(config: &Config) {
+    let most = config.limits.connections;
+    if let Some(files) = files::raise()
+        && files < u64::from(most).saturating_add(limits::FILES)
+    {
+        let why = format!(
+            "limits.connections is {most}, but the system lets this process have only {files} files and sockets; \
+             raise that limit (LimitNOFILE= in its unit, or ulimit -n)"
+        );
+        emit(&Event::Trouble {
+            what: "files",
+            why: &why,
+        });
+    }
 }
 
 fn folders(config: &Config) -> Result<Folders, StartError> {
@@ -126,6 +146,7 @@ fn open(
         ways: RefCell::new(Ways::default()),
         active: RefCell::new(Active::default()),
         desk: RefCell::new(vec![0; limits::CLIENT_BLOCK].into()),
+        envelopes: Envelopes::default(),
         clients: Rc::new(Clients::default()),
         guard: RefCell::default(),
         rates: RefCell::default(),

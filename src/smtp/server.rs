@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::base::MsgId;
 use crate::base::Tick;
+use crate::base::limits;
 use crate::mail::address::Address;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::Body;
@@ -118,6 +119,8 @@ pub struct Server {
     /// The limit that was reached last, until the driver has taken it.
     limit: Option<Fault>,
     errors: usize,
+    /// Recipients refused because there were too many.
+    overshoot: usize,
     failed_logins: usize,
     messages: usize,
     bytes: u64,
@@ -150,6 +153,7 @@ impl Server {
             last_wait: false,
             limit: None,
             errors: 0,
+            overshoot: 0,
             failed_logins: 0,
             messages: 0,
             bytes: 0,
@@ -329,6 +333,12 @@ impl Server {
             _ => Fault::Silent,
         };
         self.end(&fault);
+    }
+
+    /// Others need the place of this connection.
+    pub fn on_crowded(&mut self) {
+        self.freshen();
+        self.end(&Fault::TooManyConnections);
     }
 
     /// The service stops. What is under way may end; no new message begins.
@@ -606,6 +616,12 @@ impl Server {
     fn refuse(&mut self, fault: &Fault, address: Option<&Address>) {
         if fault.closes() {
             return self.end(fault);
+        }
+        if *fault == Fault::TooManyRecipients {
+            self.overshoot = self.overshoot.saturating_add(1);
+            if self.overshoot > limits::OVERSHOOT {
+                return self.end(&Fault::TooManyErrors);
+            }
         }
         self.out.fault(fault, address);
         self.note(fault);

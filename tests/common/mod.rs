@@ -471,12 +471,17 @@ impl Talk {
 
     /// The same on a connection that is there.
     pub fn on(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut talk = Self {
-            stream: BufReader::new(stream),
-        };
+        let mut talk = Self::over(stream);
         talk.reply();
         talk
+    }
+
+    /// Over this connection, whose greeting has not been read.
+    pub fn over(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self {
+            stream: BufReader::new(stream),
+        }
     }
 
     /// The connection, for who speaks something else on it.
