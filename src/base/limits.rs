@@ -239,6 +239,10 @@ pub const PROGRESS_SYNC: Duration = Duration::from_secs(2);
 /// Backlog of a listening socket: a short one turns a burst of clients into SYN retries of seconds.
 pub const LISTEN_BACKLOG: i32 = 1024;
 
+/// How often the time and the home's running time are noted in the journal at most, and only when something happens
+/// to a message: what a power cut may take of a message's age.
+pub const CLOCK_NOTES: Duration = Duration::from_secs(600);
+
 /// Stack of the journal writer and of the file worker: their call depth is fixed and shallow.
 pub const WORKER_STACK: usize = 256 * 1024;
 

@@ -80,6 +80,7 @@ impl Build {
                 .unwrap_or_else(|| hostname.clone()),
             listen: self.listen(settings, certificate.is_some(), users.is_some())?,
             certificate,
+            clock_floor: settings.one("tls")?.get("clock_floor")?,
             users,
             access: access(&settings.one("access")?)?,
             limits: self.limits(&settings.one("limits")?)?,

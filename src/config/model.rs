@@ -30,6 +30,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// What clients are shown; `None` is no TLS.
     pub certificate: Option<Certificate>,
+    /// Whether certificates are held against the newest known time when the clock reads less.
+    pub clock_floor: bool,
     /// The file of users; `None` is nobody.
     pub users: Option<PathBuf>,
     /// Who may connect and relay.

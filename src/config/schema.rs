@@ -255,6 +255,14 @@ pub const ROWS: &[Row] = &[
          here. It keeps who listens out; no authority vouches for it, so a client that asks for that has to be told \
          to trust it.",
     ),
+    Row::set(
+        "tls.clock_floor",
+        Kind::Bool,
+        "true",
+        "Whether the certificates of other hosts are held against the newest time that is known to have been, while \
+         this host's clock reads an earlier one. Without it a box that boots in 1970 can verify nobody until its clock \
+         is set.",
+    ),
     // Users.
     Row::unset(
         "users.file",

@@ -30,6 +30,7 @@ pub async fn conclude(
     outcomes: Vec<(usize, Outcome)>,
 ) {
     let live = service.live();
+    service.watch_clock();
     let id = attempt.id;
     let life = Life {
         age: attempt.age,
@@ -178,6 +179,7 @@ fn tell(
 /// meanwhile is given up.
 pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Reason) {
     let live = service.live();
+    service.watch_clock();
     let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
     let text = why.to_string();
     let (wait, expired) = service.ways.borrow_mut().on_failure(

@@ -52,6 +52,14 @@ pub enum Event<'a> {
     CertificateRead {
         file: &'a str,
     },
+    /// The box's clock reads less than is known to have been.
+    ClockWrong {
+        reads: &'a str,
+        known: &'a str,
+    },
+    ClockRight {
+        reads: &'a str,
+    },
     RecipientRefused {
         client: &'a str,
         to: &'a str,
@@ -167,6 +175,7 @@ impl Event<'_> {
             | Self::PickupBad { .. }
             | Self::PickupWaits { .. }
             | Self::LoginFailed { .. }
+            | Self::ClockWrong { .. }
             | Self::ClientRefused { .. } => Level::Warn,
             Self::SessionFailed { .. } => Level::Debug,
             _ => Level::Info,
@@ -231,6 +240,15 @@ impl Event<'_> {
                 put("user", Text(user));
                 put("why", Text(why));
                 "login-failed"
+            }
+            Self::ClockWrong { reads, known } => {
+                put("reads", Text(reads));
+                put("known", Text(known));
+                "clock-wrong"
+            }
+            Self::ClockRight { reads } => {
+                put("reads", Text(reads));
+                "clock-right"
             }
             Self::CertificateRead { file } => {
                 put("file", Text(file));

@@ -5,11 +5,13 @@
 //! moment at which something is due (promise G7).
 
 pub mod active;
+pub mod ageing;
 pub mod attempt;
 pub mod certificate;
 pub mod clients;
 pub mod conclude;
 pub mod control;
+pub mod dates;
 pub mod deliver;
 pub mod door;
 pub mod dropping;

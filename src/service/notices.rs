@@ -21,6 +21,7 @@ use crate::mail::report::Report;
 use crate::mail::trace::Origin;
 use crate::net::random;
 use crate::queue::Accept;
+use crate::queue::Dates;
 use crate::queue::Door;
 use crate::queue::Progress;
 use crate::service::attempt::Attempt;
@@ -102,6 +103,7 @@ async fn write(
     let live = service.live();
     let Accept {
         arrived,
+        dates,
         origin,
         envelope,
         ..
@@ -131,7 +133,7 @@ async fn write(
         to: sender,
         envid: envelope.envid.as_deref(),
         received_from: Some(origin),
-        arrival: Some(*arrived),
+        arrival: (*dates == Dates::Good).then_some(*arrived),
         subject: &facts.subject,
         message_id: &facts.message_id,
         fates: &fates,

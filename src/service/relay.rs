@@ -379,6 +379,7 @@ fn message_of(attempt: &Attempt) -> Message {
             utf8: whole.utf8,
             ret: whole.ret,
             envid: whole.envid.clone(),
+            tls: whole.tls,
         },
         size: attempt.message.body.len(),
     }

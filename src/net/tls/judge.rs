@@ -27,6 +27,7 @@ use rustls::server::ParsedCertificate;
 
 use crate::base::Wall;
 use crate::net::clock::TrustedClock;
+use crate::net::clock::unix;
 use crate::net::tls::pin::Pin;
 
 /// What makes a certificate good.
@@ -95,13 +96,19 @@ impl Judge {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let check = |at| verifier.verify_server_cert(end, others, name, ocsp, at);
         let mut at = now;
         for _ in 0..CHAIN_DATES {
-            match verifier.verify_server_cert(end, others, name, ocsp, at) {
+            match check(at) {
                 Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
                     not_before,
                     ..
-                })) if not_before > at && self.clock.believed().is_none() => at = not_before,
+                })) if not_before > at && self.may_wait() => at = not_before,
+                Err(Error::InvalidCertificate(
+                    bad @ (CertificateError::Expired | CertificateError::ExpiredContext { .. }),
+                )) => {
+                    return self.ahead(now, check).ok_or(Error::InvalidCertificate(bad));
+                }
                 Ok(good) => {
                     if at > now {
                         self.clock.raise(Wall::from_secs(at.as_secs()));
@@ -112,6 +119,27 @@ impl Judge {
             }
         }
         Err(Error::InvalidCertificate(CertificateError::NotValidYet))
+    }
+
+    /// Whether a certificate from the future is no fault.
+    fn may_wait(&self) -> bool {
+        self.clock.holds() && self.clock.believed().is_none()
+    }
+
+    /// The chain is over by the floor. When the floor is only a note of ours and the clock reads less, but no less
+    /// than is proved, the chain is judged by the clock: what passes then shows that the note was wrong.
+    fn ahead(
+        &self,
+        now: UnixTime,
+        check: impl Fn(UnixTime) -> Result<ServerCertVerified, Error>,
+    ) -> Option<ServerCertVerified> {
+        let raw = self.clock.raw();
+        if unix(raw) >= now || raw < self.clock.proved() {
+            return None;
+        }
+        let good = check(unix(raw)).ok()?;
+        self.clock.correct();
+        Some(good)
     }
 }
 

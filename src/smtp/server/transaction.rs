@@ -4,6 +4,7 @@ use crate::base::limits;
 use crate::mail::envelope::Body;
 use crate::mail::envelope::Envelope;
 use crate::mail::envelope::Recipient;
+use crate::mail::envelope::TlsWish;
 use crate::smtp::command::Mail;
 use crate::smtp::command::Rcpt;
 use crate::smtp::fault::Fault;
@@ -79,6 +80,7 @@ impl Transaction {
                 utf8: mail.utf8,
                 ret: mail.ret,
                 envid: mail.envid,
+                tls: TlsWish::Usual,
             },
             size: 0,
             weight: 0,
