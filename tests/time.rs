@@ -295,7 +295,7 @@ fn a_message_that_was_never_tried_keeps_its_age_over_a_restart() {
     loop {
         assert!(sent.elapsed() < common::PATIENCE, "it never expires");
         let service = Mailroot::start(&home, &args);
-        service.wait_for("the host is found gone", |line| line.contains("way-down"));
+        service.wait_count("it is tried twice", 2, |line| line.contains("way-down"));
         let queued = must(
             Command::new(MAILROOT).args(["status", "--home"]).arg(&home),
             b"",
