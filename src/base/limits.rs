@@ -171,6 +171,22 @@ pub const DNS_ADDRESSES: usize = 16;
 /// Most mail exchangers kept of one domain, the best preferences first: nobody gets through more in one attempt.
 pub const DNS_EXCHANGERS: usize = 16;
 
+/// Most names kept of one address: more than any host of sense has.
+pub const DNS_NAMES: usize = 4;
+
+/// Most TLSA records kept of one name: a server has one or two for each certificate, and two certificates while it
+/// changes them.
+pub const DNS_TLSA: usize = 16;
+
+/// Longest data of a TLSA record: a whole certificate with a large key.
+pub const DNS_TLSA_DATA: usize = 4096;
+
+/// Most texts kept of one name, and the longest of them: policies are far shorter.
+pub const DNS_TEXTS: usize = 8;
+
+/// See [`DNS_TEXTS`].
+pub const DNS_TEXT: usize = 1024;
+
 /// Most name servers asked in one lookup (the C library reads three).
 pub const DNS_SERVERS: usize = 4;
 

@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 use crate::cli::sendmail::Mode;
 
+pub use help::COMMANDS;
+
 /// Runs the command that the program's name and arguments ask for.
 ///
 /// Called as `sendmail`, `mailq`, `mail` or `newaliases` it is that program; otherwise the first argument names the
@@ -37,7 +39,15 @@ pub fn main() -> ExitCode {
             dispatch(name.unwrap_or_default(), args)
         }
         _ => match args.next() {
-            Some(command) => dispatch(&command.to_string_lossy(), args),
+            Some(command) => {
+                let command = command.to_string_lossy();
+                let mut args = args.peekable();
+                // Only as the first argument: later it may be somebody's address or text.
+                if args.next_if(|arg| arg == "--help").is_some() {
+                    return help::run(std::iter::once(command.into_owned().into()));
+                }
+                dispatch(&command, args)
+            }
             None => help::run(std::iter::empty()),
         },
     }

@@ -444,6 +444,7 @@ fn dns(block: &Block) -> Option<Dns> {
     Some(Dns {
         servers: block.get("servers")?,
         timeout: block.get("timeout")?,
+        trust_ad: block.get("trust_ad")?,
     })
 }
 

@@ -273,6 +273,8 @@ pub struct Dns {
     pub servers: Vec<SocketAddr>,
     /// The wait for one of them.
     pub timeout: Duration,
+    /// Whether those on other hosts are believed about DNSSEC.
+    pub trust_ad: bool,
 }
 
 /// What is logged, and how.

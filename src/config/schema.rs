@@ -645,6 +645,13 @@ pub const ROWS: &[Row] = &[
         "5s",
         "How long a name server may take before the next one is asked.",
     ),
+    Row::set(
+        "dns.trust_ad",
+        Kind::Bool,
+        "false",
+        "Whether a name server on another host is believed when it says that DNSSEC has proved an answer; whoever is \
+         on the way there could say so. One on this host always is.",
+    ),
     // Log.
     Row::set(
         "log.level",

@@ -25,7 +25,16 @@ struct Slot {
     name: Domain,
     kind: Kind,
     until: Tick,
-    end: End,
+    known: Known,
+}
+
+/// What is known about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What was said.
+    pub end: End,
+    /// Whether DNSSEC vouches for it, and the server that says so is believed.
+    pub authentic: bool,
 }
 
 impl Cache {
@@ -35,18 +44,22 @@ impl Cache {
     }
 
     /// What was said about the name, if that is still good.
-    pub fn find(&self, name: &Domain, kind: Kind, now: Tick) -> Option<&End> {
+    pub fn find(&self, name: &Domain, kind: Kind, now: Tick) -> Option<&Known> {
         self.slots
             .iter()
             .find(|slot| slot.kind == kind && slot.name == *name)
             .filter(|slot| slot.until > now)
-            .map(|slot| &slot.end)
+            .map(|slot| &slot.known)
     }
 
     /// Keeps an answer. When there is no room, the one that would end first makes way.
     pub fn keep(&mut self, name: &Domain, kind: Kind, answer: &Answer, now: Tick) {
         let most = match answer.said {
-            Said::Addresses(_) | Said::Exchangers(_) => limits::DNS_KEEP_MOST,
+            Said::Addresses(_)
+            | Said::Exchangers(_)
+            | Said::Names(_)
+            | Said::Tlsa(_)
+            | Said::Texts(_) => limits::DNS_KEEP_MOST,
             Said::NullMx | Said::NoData | Said::NoSuchName => limits::DNS_KEEP_NO,
             Said::Alias { .. } => return,
         };
@@ -55,7 +68,10 @@ impl Cache {
             name: name.clone(),
             kind,
             until: now.after(ttl.clamp(limits::DNS_KEEP_LEAST, most)),
-            end: Ok(answer.said.clone()),
+            known: Known {
+                end: Ok(answer.said.clone()),
+                authentic: answer.authentic,
+            },
         });
     }
 
@@ -66,7 +82,10 @@ impl Cache {
             name: name.clone(),
             kind,
             until: now.after(limits::DNS_SILENCE),
-            end: Err(Fault::Silent),
+            known: Known {
+                end: Err(Fault::Silent),
+                authentic: false,
+            },
         });
     }
 
@@ -100,7 +119,7 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use super::Cache;
+    use super::{Cache, Known};
     use crate::base::{Tick, limits};
     use crate::dns::message::{Answer, Kind, Said};
     use crate::mail::Domain;
@@ -114,6 +133,7 @@ mod tests {
         Answer {
             said: Said::Addresses(vec!["192.0.2.1".parse().unwrap()]),
             ttl,
+            authentic: false,
         }
     }
 
@@ -122,6 +142,7 @@ mod tests {
         let no = |ttl| Answer {
             said: Said::NoSuchName,
             ttl,
+            authentic: true,
         };
         let start = Tick::from_millis(1000);
         for (answer, lives) in [
@@ -137,7 +158,10 @@ mod tests {
             let last = start.after(lives - Duration::from_millis(1));
             assert_eq!(
                 cache.find(&name("A.example"), Kind::A, last),
-                Some(&Ok(answer.said.clone()))
+                Some(&Known {
+                    end: Ok(answer.said.clone()),
+                    authentic: answer.authentic,
+                })
             );
             assert_eq!(
                 cache.find(&name("a.example"), Kind::A, start.after(lives)),

@@ -132,6 +132,8 @@ pub struct Lookup {
     hops: usize,
     /// The least TTL of the answers that led here.
     ttl: u32,
+    /// Whether DNSSEC vouches for all of them.
+    authentic: bool,
     /// One bit a server: it has said something that is no answer.
     spent: u8,
     attempt: u8,
@@ -160,6 +162,7 @@ impl Lookup {
             plan,
             hops: 0,
             ttl: u32::MAX,
+            authentic: true,
             spent: 0,
             attempt: 0,
             at: 0,
@@ -256,6 +259,7 @@ impl Lookup {
 
     fn on_answer(&mut self, answer: Answer) {
         let ttl = self.ttl.min(answer.ttl);
+        let authentic = self.authentic && answer.authentic;
         match answer.said {
             Said::Alias { target, hops } => {
                 self.hops = self.hops.saturating_add(hops);
@@ -265,9 +269,16 @@ impl Lookup {
                 }
                 self.name = target;
                 self.ttl = ttl;
+                self.authentic = authentic;
                 self.over = Over::Udp;
             }
-            said => self.end = Some(Ok(Answer { said, ttl })),
+            said => {
+                self.end = Some(Ok(Answer {
+                    said,
+                    ttl,
+                    authentic,
+                }));
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ use simple_dns::rdata::RData;
 
 use crate::base::limits;
 use crate::dns::mx::Mx;
+use crate::dns::tlsa::Tlsa;
 use crate::mail::Domain;
 
 /// What is asked about a name.
@@ -36,6 +37,12 @@ pub enum Kind {
     Aaaa,
     /// Mail exchangers.
     Mx,
+    /// The name of an address.
+    Ptr,
+    /// What is said about a certificate.
+    Tlsa,
+    /// Text.
+    Txt,
 }
 
 impl Kind {
@@ -44,6 +51,10 @@ impl Kind {
             Self::A => TYPE::A,
             Self::Aaaa => TYPE::AAAA,
             Self::Mx => TYPE::MX,
+            Self::Ptr => TYPE::PTR,
+            // RFC 6698 s7.1; simple-dns hands over the data of types it does not know.
+            Self::Tlsa => TYPE::Unknown(52),
+            Self::Txt => TYPE::TXT,
         }
     }
 }
@@ -54,6 +65,9 @@ impl fmt::Display for Kind {
             Self::A => "A",
             Self::Aaaa => "AAAA",
             Self::Mx => "MX",
+            Self::Ptr => "PTR",
+            Self::Tlsa => "TLSA",
+            Self::Txt => "TXT",
         })
     }
 }
@@ -89,7 +103,8 @@ impl Query {
             return Err(NotAName);
         }
         let mut packet = Packet::new_query(id);
-        packet.set_flags(PacketFlag::RECURSION_DESIRED);
+        // RFC 6840 s5.7: AD in a question asks for AD in the answer, without the signatures themselves.
+        packet.set_flags(PacketFlag::RECURSION_DESIRED | PacketFlag::AUTHENTIC_DATA);
         if edns {
             *packet.opt_mut() = Some(OPT {
                 opt_codes: Vec::new(),
@@ -130,6 +145,9 @@ pub struct Answer {
     pub said: Said,
     /// Seconds it may be kept: the least TTL on the way to it.
     pub ttl: u32,
+    /// The server says that DNSSEC vouches for all of it (RFC 6840 s5.8). Whether the server and the way to it are to
+    /// be believed is for who asked to know.
+    pub authentic: bool,
 }
 
 /// A statement about a name.
@@ -141,6 +159,12 @@ pub enum Said {
     Exchangers(Vec<Mx>),
     /// The domain takes no mail (RFC 7505).
     NullMx,
+    /// Names of an address, one at least, at most [`limits::DNS_NAMES`].
+    Names(Vec<Domain>),
+    /// What is said about a certificate: one record at least, at most [`limits::DNS_TLSA`].
+    Tlsa(Vec<Tlsa>),
+    /// Texts, one at least, at most [`limits::DNS_TEXTS`]; those that are not UTF-8 or too long are left out.
+    Texts(Vec<String>),
     /// The name is another's alias and the server stopped there: ask for that one. `hops` aliases were followed.
     Alias {
         /// The name to ask for.
@@ -241,6 +265,19 @@ pub fn read(query: &Query, message: &[u8]) -> Reading {
     if questions * 5 + records * 11 > message.len() - HEADER {
         return Reading::Fault(Fault::Malformed);
     }
+    // simple-dns refuses a question about a type that it does not know, so such an answer is read as one to another
+    // question; that the question was ours is known by now.
+    let mut copy = Vec::new();
+    let message = if query.kind == Kind::Tlsa && echoed {
+        copy.extend_from_slice(message);
+        let kind = query.question_end.saturating_sub(4)..query.question_end.saturating_sub(2);
+        if let Some(place) = copy.get_mut(kind) {
+            place.copy_from_slice(&u16::from(TYPE::A).to_be_bytes());
+        }
+        &copy
+    } else {
+        message
+    };
     let Ok(packet) = Packet::parse(message) else {
         return Reading::Fault(Fault::Malformed);
     };
@@ -259,6 +296,7 @@ fn statement(packet: &Packet<'_>, kind: Kind) -> Reading {
         return Reading::Fault(Fault::Malformed);
     };
     let mut name = &question.qname;
+    let authentic = packet.has_flags(PacketFlag::AUTHENTIC_DATA);
     let mut ttl = u32::MAX;
     let mut hops = 0;
     loop {
@@ -273,7 +311,14 @@ fn statement(packet: &Packet<'_>, kind: Kind) -> Reading {
             .collect();
         if !wanted.is_empty() {
             let least = wanted.iter().map(|record| record.ttl).min().unwrap_or(0);
-            return said(&wanted, kind, ttl.min(least));
+            return match said(&wanted, kind) {
+                Some(said) => Reading::Answer(Answer {
+                    said,
+                    ttl: ttl.min(least),
+                    authentic,
+                }),
+                None => Reading::Fault(Fault::Malformed),
+            };
         }
         let alias = here().find_map(|record| match &record.rdata {
             RData::CNAME(target) => Some((&target.0, record.ttl)),
@@ -299,6 +344,7 @@ fn statement(packet: &Packet<'_>, kind: Kind) -> Reading {
         Reading::Answer(Answer {
             said,
             ttl: ttl.min(soa.unwrap_or(0)),
+            authentic,
         })
     };
     if packet.rcode() == RCODE::NameError {
@@ -311,47 +357,75 @@ fn statement(packet: &Packet<'_>, kind: Kind) -> Reading {
         Some(target) => Reading::Answer(Answer {
             said: Said::Alias { target, hops },
             ttl,
+            authentic,
         }),
         None => Reading::Fault(Fault::Malformed),
     }
 }
 
-fn said(records: &[&ResourceRecord<'_>], kind: Kind, ttl: u32) -> Reading {
-    let said = match kind {
+/// What records of the kind say together; `None` when not one of them can be read.
+fn said(records: &[&ResourceRecord<'_>], kind: Kind) -> Option<Said> {
+    let data = records.iter().map(|record| &record.rdata);
+    match kind {
         Kind::A | Kind::Aaaa => {
-            let addresses = records.iter().filter_map(|record| match &record.rdata {
+            let addresses = data.filter_map(|data| match data {
                 RData::A(a) => Some(IpAddr::V4(Ipv4Addr::from(a.address))),
                 RData::AAAA(aaaa) => Some(IpAddr::V6(Ipv6Addr::from(aaaa.address))),
                 _ => None,
             });
-            Said::Addresses(addresses.take(limits::DNS_ADDRESSES).collect())
+            some(addresses, limits::DNS_ADDRESSES).map(Said::Addresses)
         }
-        Kind::Mx => {
-            let null = |record: &&ResourceRecord<'_>| matches!(&record.rdata, RData::MX(mx) if mx.exchange.get_labels().is_empty());
-            if records.iter().all(null) {
-                Said::NullMx
-            } else {
-                let mut list: Vec<Mx> = records
-                    .iter()
-                    .filter_map(|record| match &record.rdata {
-                        RData::MX(mx) => Some(Mx {
-                            preference: mx.preference,
-                            host: domain(&mx.exchange)?,
-                        }),
-                        _ => None,
-                    })
-                    .collect();
-                list.sort_by_key(|mx| mx.preference);
-                list.truncate(limits::DNS_EXCHANGERS);
-                Said::Exchangers(list)
-            }
+        Kind::Mx => exchangers(records),
+        Kind::Ptr => {
+            let names = data.filter_map(|data| match data {
+                RData::PTR(ptr) => domain(&ptr.0),
+                _ => None,
+            });
+            some(names, limits::DNS_NAMES).map(Said::Names)
         }
-    };
-    match said {
-        Said::Addresses(list) if list.is_empty() => Reading::Fault(Fault::Malformed),
-        Said::Exchangers(list) if list.is_empty() => Reading::Fault(Fault::Malformed),
-        said => Reading::Answer(Answer { said, ttl }),
+        Kind::Tlsa => {
+            let all = data.filter_map(|data| match data {
+                RData::NULL(_, data) => Tlsa::parse(data.get_data()),
+                _ => None,
+            });
+            some(all, limits::DNS_TLSA).map(Said::Tlsa)
+        }
+        Kind::Txt => {
+            let texts = data.filter_map(|data| match data {
+                RData::TXT(text) => String::try_from(text.clone()).ok(),
+                _ => None,
+            });
+            let texts = texts.filter(|text| text.len() <= limits::DNS_TEXT);
+            // A domain may have many texts that concern others; that none can be read is no fault of the server.
+            Some(some(texts, limits::DNS_TEXTS).map_or(Said::NoData, Said::Texts))
+        }
     }
+}
+
+/// At most so many, and one at least.
+fn some<T>(all: impl Iterator<Item = T>, most: usize) -> Option<Vec<T>> {
+    let list: Vec<T> = all.take(most).collect();
+    (!list.is_empty()).then_some(list)
+}
+
+fn exchangers(records: &[&ResourceRecord<'_>]) -> Option<Said> {
+    let null = |record: &&ResourceRecord<'_>| matches!(&record.rdata, RData::MX(mx) if mx.exchange.get_labels().is_empty());
+    if records.iter().all(null) {
+        return Some(Said::NullMx);
+    }
+    let mut list: Vec<Mx> = records
+        .iter()
+        .filter_map(|record| match &record.rdata {
+            RData::MX(mx) => Some(Mx {
+                preference: mx.preference,
+                host: domain(&mx.exchange)?,
+            }),
+            _ => None,
+        })
+        .collect();
+    list.sort_by_key(|mx| mx.preference);
+    list.truncate(limits::DNS_EXCHANGERS);
+    (!list.is_empty()).then_some(Said::Exchangers(list))
 }
 
 /// A name out of a message as a domain; none for the root and for what no host is called.
@@ -378,6 +452,7 @@ mod tests {
     use super::{Answer, Fault, Kind, NotAName, Query, Reading, Said, read};
     use crate::base::limits;
     use crate::dns::mx::Mx;
+    use crate::dns::tlsa::Tlsa;
     use crate::mail::Domain;
 
     fn name(text: &str) -> Domain {
@@ -427,6 +502,8 @@ mod tests {
     const SOA: u16 = 6;
     const MX: u16 = 15;
     const TLSA: u16 = 52;
+    const TXT: u16 = 16;
+    const PTR: u16 = 12;
 
     /// An answer to [`query`] with this code.
     fn reply(query: &Query, code: u8, answers: &[Vec<u8>], authorities: &[Vec<u8>]) -> Vec<u8> {
@@ -442,7 +519,11 @@ mod tests {
     }
 
     fn yes(said: Said, ttl: u32) -> Reading {
-        Reading::Answer(Answer { said, ttl })
+        Reading::Answer(Answer {
+            said,
+            ttl,
+            authentic: false,
+        })
     }
 
     #[test]
@@ -450,7 +531,7 @@ mod tests {
         let bytes = query(Kind::Mx).bytes().to_vec();
         assert_eq!(
             &bytes[..12],
-            b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01"
+            b"\x12\x34\x01\x20\x00\x01\x00\x00\x00\x00\x00\x01"
         );
         assert_eq!(&bytes[12..29], b"\x07example\x03com\x00\x00\x0f\x00\x01");
         // The OPT record: root, type 41, 1232 bytes, no flags.
@@ -642,6 +723,65 @@ mod tests {
                 yes(Said::Addresses(vec!["192.0.2.1".parse().unwrap()]), 60),
             ),
             (
+                "two TLSA records and one that is cut short",
+                Kind::Tlsa,
+                0,
+                vec![
+                    record("example.com", TLSA, 60, &[3, 1, 1, 7, 8]),
+                    record("example.com", TLSA, 60, &[3, 1]),
+                    record("example.com", TLSA, 60, &[2, 0, 2, 9]),
+                ],
+                vec![],
+                yes(
+                    Said::Tlsa(vec![
+                        Tlsa::parse(&[3, 1, 1, 7, 8]).unwrap(),
+                        Tlsa::parse(&[2, 0, 2, 9]).unwrap(),
+                    ]),
+                    60,
+                ),
+            ),
+            (
+                "TLSA that cannot be read is not none",
+                Kind::Tlsa,
+                0,
+                vec![record("example.com", TLSA, 60, &[3])],
+                vec![],
+                Reading::Fault(Fault::Malformed),
+            ),
+            (
+                "texts, their strings joined",
+                Kind::Txt,
+                0,
+                vec![
+                    record("example.com", TXT, 60, b"\x06v=STSv\x051; id"),
+                    record("example.com", TXT, 60, b"\x01\xff"),
+                    record(
+                        "example.com",
+                        TXT,
+                        60,
+                        &[b"\x80".as_slice(), &[b'x'; 128]].concat().repeat(9),
+                    ),
+                ],
+                vec![],
+                yes(Said::Texts(vec![String::from("v=STSv1; id")]), 60),
+            ),
+            (
+                "only texts of others",
+                Kind::Txt,
+                0,
+                vec![record("example.com", TXT, 60, b"\x01\xff")],
+                vec![],
+                yes(Said::NoData, 60),
+            ),
+            (
+                "names",
+                Kind::Ptr,
+                0,
+                vec![record("example.com", PTR, 60, &wire("Nas.example"))],
+                vec![],
+                yes(Said::Names(vec![name("nas.example")]), 60),
+            ),
+            (
                 "SERVFAIL",
                 Kind::A,
                 2,
@@ -686,6 +826,24 @@ mod tests {
                     matches!(got, Reading::NotOurs | Reading::Fault(Fault::Malformed)),
                     "{what} cut at {end}: {got:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_vouches_for_is_told() {
+        let asked = query(Kind::A);
+        let mut bytes = reply(
+            &asked,
+            0,
+            &[record("example.com", A, 60, &[192, 0, 2, 1])],
+            &[],
+        );
+        for (flag, want) in [(0x80, false), (0xA0, true), (0x90, false)] {
+            bytes[3] = flag;
+            match read(&asked, &bytes) {
+                Reading::Answer(answer) => assert_eq!(answer.authentic, want, "{flag:x}"),
+                other => panic!("{other:?}"),
             }
         }
     }

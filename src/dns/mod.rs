@@ -9,8 +9,11 @@ pub mod hosts;
 pub mod lookup;
 pub mod message;
 pub mod mx;
+pub mod reverse;
+pub mod tlsa;
 
 pub use lookup::LookupError;
 pub use message::Fault;
 pub use message::Kind;
 pub use mx::Mx;
+pub use tlsa::Tlsa;

@@ -35,6 +35,7 @@ use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
 use crate::dns::cache::Cache;
+use crate::dns::cache::Known;
 use crate::dns::hosts;
 use crate::dns::lookup;
 use crate::dns::lookup::Ask;
@@ -44,11 +45,12 @@ use crate::dns::lookup::LookupError;
 use crate::dns::lookup::Order;
 use crate::dns::lookup::Over;
 use crate::dns::lookup::Plan;
-use crate::dns::message::End;
 use crate::dns::message::Fault;
 use crate::dns::message::Kind;
 use crate::dns::message::Said;
 use crate::dns::mx::Mx;
+use crate::dns::reverse;
+use crate::dns::tlsa::Tlsa;
 use crate::mail::Domain;
 use crate::net::clock;
 use crate::net::random;
@@ -68,6 +70,19 @@ pub struct Settings {
     pub resolv_conf: PathBuf,
     /// `/etc/hosts`.
     pub hosts: PathBuf,
+    /// Whether a name server on another host is believed when it says that DNSSEC vouches for an answer: anybody on
+    /// the way there could say so. One on this host always is, and those of `resolv_conf` are when it says so
+    /// (`options trust-ad`).
+    pub trust_ad: bool,
+}
+
+/// Records of one kind, and how far they may be believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Records<T> {
+    /// The records; whether there may be none depends on who was asked.
+    pub list: Vec<T>,
+    /// DNSSEC vouches for them, or for that there are none.
+    pub authentic: bool,
 }
 
 impl Default for Settings {
@@ -78,6 +93,7 @@ impl Default for Settings {
             attempts: None,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             hosts: PathBuf::from("/etc/hosts"),
+            trust_ad: false,
         }
     }
 }
@@ -87,9 +103,16 @@ impl Default for Settings {
 pub struct Resolver {
     settings: Settings,
     cache: RefCell<Cache>,
-    system: RefCell<Option<(Stamp, Plan)>>,
+    system: RefCell<Option<(Stamp, System)>>,
     /// The server that answered last is asked first, so that a dead one in front costs its timeout once.
     first: Cell<usize>,
+}
+
+/// What `resolv.conf` says.
+#[derive(Clone, Debug)]
+struct System {
+    plan: Plan,
+    trust_ad: bool,
 }
 
 /// What tells one state of a file from another: device, inode, size, time of change.
@@ -115,33 +138,99 @@ impl Resolver {
 
     /// The addresses of a host, IPv6 first; one at least.
     pub async fn addresses(&self, host: &Domain) -> Result<Vec<IpAddr>, LookupError> {
+        Ok(self.host(host).await?.list)
+    }
+
+    /// The same, and whether DNSSEC vouches for them: what stands in a file of this box or is a literal does not
+    /// come from DNS, so nobody vouches for it.
+    pub async fn host(&self, host: &Domain) -> Result<Records<IpAddr>, LookupError> {
+        let local = |list| Records {
+            list,
+            authentic: false,
+        };
         // A bare address is a good host name to `Domain`, and people write one where a host is asked for.
         if let Some(ip) = host.ip().or_else(|| host.as_str().parse().ok()) {
-            return Ok(vec![ip]);
+            return Ok(local(vec![ip]));
         }
         if let Some(known) = hosts::localhost(host.as_str()).or_else(|| self.in_hosts(host)) {
-            return Ok(known);
+            return Ok(local(known));
         }
         let (v4, v6) = self.both(host).await?;
-        lookup::addresses(host, v4, v6)
+        // Of a kind that nobody could tell no address is used, so it takes nothing away.
+        let vouched = |known: &Known| known.end.is_err() || known.authentic;
+        let authentic = vouched(&v4) && vouched(&v6);
+        let list = lookup::addresses(host, v4.end, v6.end)?;
+        Ok(Records { list, authentic })
     }
 
     /// The mail exchangers of a domain in order of preference; the domain itself when it has none (RFC 5321 s5.1).
     /// Shuffle and cut them with [`crate::dns::mx`], then ask for their addresses.
-    pub async fn mx(&self, domain: &Domain) -> Result<Vec<Mx>, LookupError> {
+    pub async fn mx(&self, domain: &Domain) -> Result<Records<Mx>, LookupError> {
         if domain.ip().is_some() || hosts::localhost(domain.as_str()).is_some() {
             let host = domain.clone();
-            return Ok(vec![Mx {
+            let list = vec![Mx {
                 preference: 0,
                 host,
-            }]);
+            }];
+            let authentic = false;
+            return Ok(Records { list, authentic });
         }
-        let end = self.one(domain, Kind::Mx).await?;
-        lookup::exchangers(domain, end)
+        let known = self.one(domain, Kind::Mx).await?;
+        let list = lookup::exchangers(domain, known.end)?;
+        let authentic = known.authentic;
+        Ok(Records { list, authentic })
+    }
+
+    /// What DNS says about the certificate of a server on this TCP port (RFC 6698 s3). None is an answer; that
+    /// nobody could tell is an error, and means `Later` (RFC 7672 s2.1.2).
+    pub async fn tlsa(&self, host: &Domain, port: u16) -> Result<Records<Tlsa>, LookupError> {
+        let name = Domain::parse(&format!("_{port}._tcp.{host}"))
+            .map_err(|_| LookupError::NotAName(host.clone()))?;
+        self.list(&name, Kind::Tlsa, |said| match said {
+            Said::Tlsa(list) => Some(list),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The texts of a name, the strings of each joined. None is an answer.
+    pub async fn txt(&self, name: &Domain) -> Result<Records<String>, LookupError> {
+        self.list(name, Kind::Txt, |said| match said {
+            Said::Texts(list) => Some(list),
+            _ => None,
+        })
+        .await
+    }
+
+    /// What the owner of an address calls it. None is an answer. Whether the name agrees, its addresses say.
+    pub async fn ptr(&self, ip: IpAddr) -> Result<Records<Domain>, LookupError> {
+        let name = reverse::name(ip).ok_or_else(|| LookupError::NotAName(Domain::from_ip(ip)))?;
+        self.list(&name, Kind::Ptr, |said| match said {
+            Said::Names(list) => Some(list),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Records of one kind, where none is an answer.
+    async fn list<T>(
+        &self,
+        name: &Domain,
+        kind: Kind,
+        read: impl FnOnce(Said) -> Option<Vec<T>>,
+    ) -> Result<Records<T>, LookupError> {
+        let known = self.one(name, kind).await?;
+        match known.end {
+            Ok(said) => Ok(Records {
+                list: read(said).unwrap_or_default(),
+                authentic: known.authentic,
+            }),
+            Err(fault) => Err(LookupError::Failed(name.clone(), fault)),
+        }
     }
 
     /// Asks for A and AAAA at once. When one of them is there, the other is waited for a moment only.
-    async fn both(&self, host: &Domain) -> Result<(End, End), LookupError> {
+    async fn both(&self, host: &Domain) -> Result<(Known, Known), LookupError> {
         let mut v4 = pin!(self.one(host, Kind::A));
         let mut v6 = pin!(self.one(host, Kind::Aaaa));
         let first = future::or(async { Ok(v4.as_mut().await) }, async {
@@ -165,77 +254,93 @@ impl Resolver {
     /// that it costs its moment once.
     async fn rest(
         &self,
-        one: &End,
+        one: &Known,
         host: &Domain,
         kind: Kind,
-        other: impl Future<Output = Result<End, LookupError>>,
-    ) -> Result<End, LookupError> {
-        if !matches!(one, Ok(Said::Addresses(_))) {
+        other: impl Future<Output = Result<Known, LookupError>>,
+    ) -> Result<Known, LookupError> {
+        if !matches!(one.end, Ok(Said::Addresses(_))) {
             return other.await;
         }
         within(limits::DNS_GRACE, other).await.unwrap_or_else(|_| {
             let now = clock::tick();
             self.cache.borrow_mut().keep_silence(host, kind, now);
-            Ok(Err(Fault::Silent))
+            Ok(failed(Fault::Silent))
         })
     }
 
     /// One kind of record: out of the cache, else from the name servers.
-    async fn one(&self, name: &Domain, kind: Kind) -> Result<End, LookupError> {
-        if let Some(end) = self.cache.borrow().find(name, kind, clock::tick()) {
-            return Ok(end.clone());
+    async fn one(&self, name: &Domain, kind: Kind) -> Result<Known, LookupError> {
+        if let Some(known) = self.cache.borrow().find(name, kind, clock::tick()) {
+            return Ok(known.clone());
         }
         let not_a_name = |_| LookupError::NotAName(name.clone());
-        let plan = self.plan();
+        let system = self.system();
+        let trust_ad = system.trust_ad;
+        let plan = system.plan;
         let servers = plan.servers.len();
         let base = self.first.get();
         let mut lookup = Lookup::new(name.clone(), kind, turned(plan, base)).map_err(not_a_name)?;
+        // Every server whose answer led here must be one that is believed.
+        let mut believed = true;
         loop {
             let id = match random::number() {
                 Ok(number) => u16::try_from(number & 0xFFFF).unwrap_or(0),
-                Err(_) => return Ok(Err(Fault::NoServer)),
+                Err(_) => return Ok(failed(Fault::NoServer)),
             };
             let ask = match lookup.next(clock::tick(), id) {
                 Order::Ask(ask) => ask,
-                Order::End(Err(fault)) => return Ok(Err(fault)),
-                Order::End(Ok(answer)) => {
+                Order::End(Err(fault)) => return Ok(failed(fault)),
+                Order::End(Ok(mut answer)) => {
                     let answered = base.saturating_add(lookup.server());
                     self.first.set(answered.checked_rem(servers).unwrap_or(0));
+                    answer.authentic &= believed;
                     self.cache
                         .borrow_mut()
                         .keep(name, kind, &answer, clock::tick());
-                    return Ok(Ok(answer.said));
+                    return Ok(Known {
+                        end: Ok(answer.said),
+                        authentic: answer.authentic,
+                    });
                 }
             };
             let left = ask.until.since(clock::tick());
             match within(left, exchange(&ask, &mut lookup)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => believed &= trust_ad || ask.server.ip().is_loopback(),
                 Ok(Err(fault)) => lookup.on_unreachable(fault),
                 Err(_) => lookup.on_silence(),
             }
         }
     }
 
-    fn plan(&self) -> Plan {
-        let mut plan = self.system_plan();
+    /// Whom to ask: what `resolv.conf` says, and what our own settings say over it.
+    fn system(&self) -> System {
+        let System {
+            mut plan,
+            mut trust_ad,
+        } = self.resolv_conf();
         if !self.settings.servers.is_empty() {
             plan.servers.clone_from(&self.settings.servers);
+            trust_ad = false;
         }
         plan.servers.truncate(limits::DNS_SERVERS);
         plan.timeout = self.settings.timeout.unwrap_or(plan.timeout);
         plan.attempts = self.settings.attempts.unwrap_or(plan.attempts).max(1);
-        plan
+        System {
+            plan,
+            trust_ad: trust_ad || self.settings.trust_ad,
+        }
     }
 
     /// What `resolv.conf` says, read again only when it has changed.
-    fn system_plan(&self) -> Plan {
+    fn resolv_conf(&self) -> System {
         let path = &self.settings.resolv_conf;
         let stamp = stamp(path);
         let mut known = self.system.borrow_mut();
-        if let (Some((old, plan)), Some(stamp)) = (&*known, &stamp)
+        if let (Some((old, system)), Some(stamp)) = (&*known, &stamp)
             && old == stamp
         {
-            return plan.clone();
+            return system.clone();
         }
         let mut text = Vec::new();
         if let Ok(file) = File::open(path) {
@@ -243,9 +348,9 @@ impl Resolver {
             // A file that cannot be read to its end gives what it gave.
             let _ = file.take(most).read_to_end(&mut text);
         }
-        let plan = system_plan(&text);
-        *known = stamp.map(|stamp| (stamp, plan.clone()));
-        plan
+        let system = system_of(&text);
+        *known = stamp.map(|stamp| (stamp, system.clone()));
+        system
     }
 
     /// What the hosts file gives for a name. The file is read each time, line by line: it may have changed, and
@@ -265,6 +370,13 @@ impl Resolver {
             line.clear();
         }
         (!found.is_empty()).then_some(found)
+    }
+}
+
+fn failed(fault: Fault) -> Known {
+    Known {
+        end: Err(fault),
+        authentic: false,
     }
 }
 
@@ -291,17 +403,20 @@ fn wide(nanos: impl Into<u64>) -> u64 {
     nanos.into()
 }
 
-/// The plan of a `resolv.conf`; a line that cannot be read is passed over.
-fn system_plan(text: &[u8]) -> Plan {
+/// The meaning of a `resolv.conf`; a line that cannot be read is passed over.
+fn system_of(text: &[u8]) -> System {
     let (config, _) = resolv_conf::Config::parse_with_errors(text);
     let mut servers: Vec<SocketAddr> = config.nameservers.iter().map(server).collect();
     if servers.is_empty() {
         servers.push(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53));
     }
-    Plan {
-        servers,
-        attempts: u8::try_from(config.attempts.clamp(1, 5)).unwrap_or(2),
-        timeout: Duration::from_secs(u64::from(config.timeout.clamp(1, 30))),
+    System {
+        plan: Plan {
+            servers,
+            attempts: u8::try_from(config.attempts.clamp(1, 5)).unwrap_or(2),
+            timeout: Duration::from_secs(u64::from(config.timeout.clamp(1, 30))),
+        },
+        trust_ad: config.trust_ad,
     }
 }
 
@@ -395,7 +510,7 @@ async fn over_tcp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Resolver, Settings, system_plan};
+    use super::{Resolver, Settings, system_of};
     use crate::base::limits;
     use std::time::Duration;
 
@@ -442,7 +557,7 @@ mod tests {
             ("nameserver fe80::1%7", "[fe80::1%7]:53", 2, 5),
             ("\u{fc}\nnameserver 192.0.2.1", "192.0.2.1:53", 2, 5),
         ] {
-            let plan = system_plan(text.as_bytes());
+            let plan = system_of(text.as_bytes()).plan;
             assert_eq!(servers(&plan), want, "{text:?}");
             assert_eq!(plan.attempts, attempts, "{text:?}");
             assert_eq!(plan.timeout, Duration::from_secs(timeout), "{text:?}");
@@ -457,13 +572,16 @@ mod tests {
             resolv_conf: path.clone(),
             ..Settings::default()
         });
-        assert_eq!(servers(&resolver.plan()), "127.0.0.1:53");
+        assert_eq!(servers(&resolver.system().plan), "127.0.0.1:53");
         std::fs::write(&path, "nameserver 192.0.2.1").unwrap();
-        assert_eq!(servers(&resolver.plan()), "192.0.2.1:53");
+        assert_eq!(servers(&resolver.system().plan), "192.0.2.1:53");
         std::fs::write(&path, "nameserver 192.0.2.1\nnameserver 192.0.2.2").unwrap();
-        assert_eq!(servers(&resolver.plan()), "192.0.2.1:53 192.0.2.2:53");
+        assert_eq!(
+            servers(&resolver.system().plan),
+            "192.0.2.1:53 192.0.2.2:53"
+        );
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(servers(&resolver.plan()), "127.0.0.1:53");
+        assert_eq!(servers(&resolver.system().plan), "127.0.0.1:53");
     }
 
     #[test]
@@ -474,7 +592,7 @@ mod tests {
             attempts: Some(0),
             ..Settings::default()
         };
-        let plan = Resolver::new(settings).plan();
+        let plan = Resolver::new(settings).system().plan;
         assert_eq!(plan.servers.len(), limits::DNS_SERVERS);
         assert_eq!(plan.servers[0].port(), 5353);
         assert_eq!((plan.attempts, plan.timeout), (1, Duration::from_secs(7)));

@@ -90,6 +90,7 @@ fn open(
     let resolver = Resolver::new(resolver::Settings {
         servers: config.dns.servers.clone(),
         timeout: Some(config.dns.timeout),
+        trust_ad: config.dns.trust_ad,
         ..resolver::Settings::default()
     });
     let limits = &config.limits;

@@ -9,7 +9,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+
+TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
 def free_port():
@@ -29,6 +32,22 @@ def wait_for_port(port, seconds=30):
             if time.monotonic() > end:
                 raise TimeoutError(f"nothing listens on 127.0.0.1:{port} after {seconds} s") from None
             time.sleep(0.0005)
+
+
+def send(port, senders, messages, keep=False, size=1024):
+    """Sends by smtp-source and returns the seconds it took; every message was answered 250 when it returns."""
+    command = ["smtp-source", "-s", str(senders), "-m", str(messages), "-l", str(size)]
+    command += ["-f", "from@bench.test", "-t", "to@example.test"] + (["-d"] if keep else [])
+    start = time.monotonic()
+    subprocess.run(command + [f"127.0.0.1:{port}"], check=True, stdin=subprocess.DEVNULL, timeout=600)
+    return time.monotonic() - start
+
+
+def default_binary():
+    for path in ("target/x86_64-unknown-linux-musl/release/mailroot", "target/release/mailroot"):
+        if (TOP / path).exists():
+            return TOP / path
+    sys.exit("no binary: name one, or run targets/build x86_64")
 
 
 class Service:
@@ -90,6 +109,11 @@ class Mailroot(Service):
 
     def sendmail_command(self):
         return [str(self.binary), "sendmail", "--home", str(self.home / "home"), "-i", "-t", "-f", "from@bench.test"]
+
+    def flush(self):
+        """Tells it that the next hop is back."""
+        command = [str(self.binary), "queue", "retry", "--home", str(self.home / "home")]
+        subprocess.run(command, check=True, stdout=self.log)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -194,6 +218,10 @@ scache unix - - n - 1 scache
         if check and done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
 
+    def flush(self):
+        """Tells it that the next hop is back."""
+        subprocess.run(["postqueue", "-c", str(self.config), "-f"], check=True)
+
     def main_process(self):
         return int((self.home / "queue/pid/master.pid").read_text())
 
@@ -204,8 +232,8 @@ scache unix - - n - 1 scache
 class Sink:
     """smtp-sink: takes everything, keeps nothing, counts."""
 
-    def __init__(self, folder):
-        self.port = free_port()
+    def __init__(self, folder, port=None):
+        self.port = port or free_port()
         self.report = pathlib.Path(folder) / "smtp-sink"
 
     def __enter__(self):

@@ -586,9 +586,12 @@ pub fn journal(input: &[u8]) {
 pub fn dns(input: &[u8]) {
     let mut choices = Choices(input);
     let mode = choices.byte();
-    let kind = match mode % 3 {
-        0 => dns::Kind::A,
-        1 => dns::Kind::Aaaa,
+    let kind = match (mode >> 5, mode % 3) {
+        (1, _) => dns::Kind::Ptr,
+        (2, _) => dns::Kind::Tlsa,
+        (3, _) => dns::Kind::Txt,
+        (_, 0) => dns::Kind::A,
+        (_, 1) => dns::Kind::Aaaa,
         _ => dns::Kind::Mx,
     };
     let query = Query::new(0x1234, &domain(), kind, mode & 8 != 0).unwrap();
@@ -624,6 +627,18 @@ pub fn dns(input: &[u8]) {
                 assert!(all.is_sorted_by_key(|mx| mx.preference));
             }
             Said::Alias { hops, .. } => assert!(hops <= limits::DNS_ALIASES),
+            Said::Names(all) => assert!(!all.is_empty() && all.len() <= limits::DNS_NAMES),
+            Said::Tlsa(all) => {
+                assert!(!all.is_empty() && all.len() <= limits::DNS_TLSA);
+                assert!(
+                    all.iter()
+                        .all(|one| one.data.len() <= limits::DNS_TLSA_DATA)
+                );
+            }
+            Said::Texts(all) => {
+                assert!(!all.is_empty() && all.len() <= limits::DNS_TEXTS);
+                assert!(all.iter().all(|text| text.len() <= limits::DNS_TEXT));
+            }
             Said::NullMx | Said::NoData | Said::NoSuchName => {}
         }
     }

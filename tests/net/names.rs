@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use mailroot::dns::lookup::LookupError;
 use mailroot::dns::message::Fault;
+use mailroot::dns::tlsa::Tlsa;
 use mailroot::mail::Domain;
 use mailroot::net::resolver::{Resolver, Settings};
 use simple_dns::rdata::{A, AAAA, CNAME, MX, RData};
@@ -45,7 +46,11 @@ async fn serve(
     let note = {
         let log = Rc::clone(&log);
         move |bytes: &[u8], over: Over| {
-            let packet = Packet::parse(bytes).unwrap();
+            // A question of a type that simple-dns does not know cannot be read with it.
+            let Ok(packet) = Packet::parse(bytes) else {
+                log.borrow_mut().push(format!("{over:?} unknown"));
+                return;
+            };
             let question = &packet.questions[0];
             let kind = match question.qtype {
                 QTYPE::TYPE(kind) => format!("{kind:?}"),
@@ -148,6 +153,7 @@ fn resolver(servers: &[SocketAddr], timeout: u64) -> Resolver {
         attempts: Some(2),
         resolv_conf: PathBuf::from("/nonexistent/resolv.conf"),
         hosts: PathBuf::from("/nonexistent/hosts"),
+        trust_ad: false,
     })
 }
 
@@ -379,6 +385,7 @@ fn exchangers_come_in_order_and_an_alias_is_followed() {
         let hosts = async |domain| -> Result<Vec<String>, LookupError> {
             let list = resolver.mx(&name(domain)).await?;
             Ok(list
+                .list
                 .iter()
                 .map(|mx| format!("{} {}", mx.preference, mx.host))
                 .collect())
@@ -391,6 +398,67 @@ fn exchangers_come_in_order_and_an_alias_is_followed() {
         assert_eq!(hosts("[192.0.2.1]").await.unwrap(), ["0 [192.0.2.1]"]);
         let null = hosts("null.example").await.unwrap_err();
         assert_eq!(null, LookupError::NullMx(name("null.example")));
+    });
+}
+
+#[test]
+fn texts_names_and_certificate_records_come_with_the_word_of_who_says_so() {
+    run(async |executor| {
+        let (addr, _) = serve(&executor, |q, _| {
+            // Type 52 is unknown to simple-dns, so the answers are made by hand: the question, then one record.
+            let end = q.len() - 11;
+            let asked = u16::from_be_bytes([q[end - 4], q[end - 3]]);
+            let data: &[u8] = match asked {
+                52 => b"\x03\x01\x01\xab\xcd",
+                16 => b"\x08v=STSv1;\x03 id",
+                _ => b"\x03nas\x07example\x00",
+            };
+            let empty = q[13..].starts_with(b"_26") || q[13..].starts_with(b"none");
+            let authentic = if q[13..].starts_with(b"none") {
+                0x80
+            } else {
+                0xA0
+            };
+            let mut answer = vec![
+                q[0],
+                q[1],
+                0x81,
+                authentic,
+                0,
+                1,
+                0,
+                u8::from(!empty),
+                0,
+                0,
+                0,
+                0,
+            ];
+            answer.extend_from_slice(&q[12..end]);
+            if !empty {
+                answer.extend_from_slice(b"\xc0\x0c");
+                answer.extend_from_slice(&asked.to_be_bytes());
+                answer.extend_from_slice(b"\0\x01\0\0\0\x3c\0");
+                answer.push(u8::try_from(data.len()).unwrap());
+                answer.extend_from_slice(data);
+            }
+            vec![answer]
+        })
+        .await;
+        let resolver = resolver(&[addr], LONG);
+        for _ in 0..2 {
+            // The second time out of the cache.
+            let tlsa = resolver.tlsa(&name("mx.example"), 25).await.unwrap();
+            assert_eq!(tlsa.list, Tlsa::parse(&[3, 1, 1, 0xAB, 0xCD]).as_slice());
+            assert!(tlsa.authentic);
+            let none = resolver.tlsa(&name("mx.example"), 26).await.unwrap();
+            assert!(none.list.is_empty() && none.authentic, "a proved no");
+            let none = resolver.txt(&name("none.example")).await.unwrap();
+            assert!(none.list.is_empty() && !none.authentic);
+            let texts = resolver.txt(&name("_mta-sts.example")).await.unwrap();
+            assert_eq!(texts.list, ["v=STSv1; id"]);
+            let names = resolver.ptr("192.0.2.1".parse().unwrap()).await.unwrap();
+            assert_eq!(names.list, [name("nas.example")]);
+        }
     });
 }
 
