@@ -46,6 +46,8 @@
 pub mod clock;
 pub mod dial;
 pub mod given;
+pub mod http;
+pub mod https;
 pub mod listen;
 pub mod netlink;
 pub mod proxy;

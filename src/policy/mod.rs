@@ -7,3 +7,4 @@ pub mod guard;
 pub mod health;
 pub mod retry;
 pub mod route;
+pub mod sts;
