@@ -17,6 +17,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use common::postfix::Postfix as OwnPostfix;
 use common::{Folder, MAILROOT, Mailroot, Received, Sink, as_sunk, command, have, must};
 
 /// A message with what breaks careless relays: leading dots, long lines, trailing blanks, 8-bit text, tabs, and an
@@ -390,37 +391,21 @@ fn a_pickup_file_as_dotnet_writes_it_is_sent_with_its_envelope() {
     assert!(text.ends_with("\n\nHello\n") && !file.exists());
 }
 
-/// A Postfix of our own: one listener with STARTTLS and AUTH that delivers to a folder.
+/// A Postfix with one listener with STARTTLS and AUTH that delivers to a folder.
 struct Postfix {
-    dir: std::path::PathBuf,
+    own: OwnPostfix,
     port: u16,
 }
 
 impl Postfix {
     fn start(folder: &Path) -> Option<Self> {
-        for program in ["postfix", "saslpasswd2", "openssl"] {
-            if !have(program) {
-                return None;
-            }
-        }
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: Postfix wants to be started by root");
+        if !have("saslpasswd2") || !have("openssl") {
             return None;
         }
-        let dir = folder.join("postfix");
-        for sub in ["etc/sasl", "queue", "data", "mail"] {
-            fs::create_dir_all(dir.join(sub)).unwrap();
-        }
-        // Its daemons run as postfix and must be able to walk here.
-        must(
-            command("chown")
-                .arg("postfix")
-                .arg(dir.join("data"))
-                .arg(dir.join("mail")),
-            b"",
-        );
+        let own = OwnPostfix::prepare(folder.join("postfix"))?;
         let port = common::free_port();
-        let etc = dir.join("etc");
+        let etc = own.dir().join("etc");
+        fs::create_dir(etc.join("sasl")).unwrap();
         must(
             command("openssl")
                 .args([
@@ -446,50 +431,20 @@ impl Postfix {
                 .arg(etc.join("cert.pem")),
             b"",
         );
-        let d = dir.display();
-        fs::write(
-            etc.join("main.cf"),
-            format!(
-                "compatibility_level=3.6\nqueue_directory={d}/queue\ndata_directory={d}/data\nmail_owner=postfix\n\
-                 setgid_group=postdrop\nmyhostname=localhost\nmydestination=office.example\ninet_interfaces=127.0.0.1\n\
-                 inet_protocols=ipv4\nalias_maps=\nalias_database=\nlocal_recipient_maps=\n\
-                 mailbox_transport=\nlocal_transport=virtual\nvirtual_mailbox_domains=office.example\n\
-                 mydestination=\nvirtual_mailbox_base={d}/mail\nvirtual_mailbox_maps=static:box/\n\
-                 virtual_uid_maps=static:POSTFIXUID\nvirtual_gid_maps=static:POSTFIXGID\nvirtual_minimum_uid=1\n\
-                 smtpd_tls_cert_file={d}/etc/cert.pem\nsmtpd_tls_key_file={d}/etc/key.pem\nsmtpd_tls_security_level=encrypt\n\
-                 smtpd_sasl_auth_enable=yes\nsmtpd_sasl_path=smtpd\ncyrus_sasl_config_path={d}/etc/sasl\n\
-                 smtpd_sasl_local_domain=localhost\nsmtpd_relay_restrictions=permit_sasl_authenticated,reject\n\
-                 smtpd_client_restrictions=\nmaillog_file={d}/mail/log\nmaillog_file_prefixes={d}\n"
-            )
-            .replace("POSTFIXUID", must(command("id").args(["-u", "postfix"]), b"").trim())
-            .replace("POSTFIXGID", must(command("id").args(["-g", "postfix"]), b"").trim()),
+        let d = own.dir().display();
+        let settings = format!(
+            "local_transport=virtual\nvirtual_mailbox_domains=office.example\n\
+             virtual_mailbox_base={d}/mail\nvirtual_mailbox_maps=static:box/\n\
+             virtual_uid_maps=static:POSTFIXUID\nvirtual_gid_maps=static:POSTFIXGID\nvirtual_minimum_uid=1\n\
+             smtpd_tls_cert_file={d}/etc/cert.pem\nsmtpd_tls_key_file={d}/etc/key.pem\nsmtpd_tls_security_level=encrypt\n\
+             smtpd_sasl_auth_enable=yes\nsmtpd_sasl_path=smtpd\ncyrus_sasl_config_path={d}/etc/sasl\n\
+             smtpd_sasl_local_domain=localhost\nsmtpd_relay_restrictions=permit_sasl_authenticated,reject\n"
         )
-        .unwrap();
+        .replace("POSTFIXUID", must(command("id").args(["-u", "postfix"]), b"").trim())
+        .replace("POSTFIXGID", must(command("id").args(["-g", "postfix"]), b"").trim());
         fs::write(
             etc.join("sasl/smtpd.conf"),
             format!("pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\nsasldb_path: {d}/etc/sasldb2\n"),
-        )
-        .unwrap();
-        let master = fs::read_to_string("/etc/postfix/master.cf").unwrap();
-        let own: String = master
-            .lines()
-            .filter(|l| !l.starts_with("smtp      inet") && !l.starts_with("postlog"))
-            .map(|l| {
-                // No chroots: the folder has nothing in it but the queue.
-                let mut f: Vec<&str> = l.split_whitespace().collect();
-                if !l.starts_with([' ', '#']) && f.len() >= 8 {
-                    f[4] = "n";
-                    f.join(" ") + "\n"
-                } else {
-                    format!("{l}\n")
-                }
-            })
-            .collect();
-        fs::write(
-            etc.join("master.cf"),
-            format!(
-                "127.0.0.1:{port} inet n - n - - smtpd\npostlog unix-dgram n - n - 1 postlogd\n{own}"
-            ),
         )
         .unwrap();
         must(
@@ -503,27 +458,22 @@ impl Postfix {
             command("chown").arg("postfix").arg(etc.join("sasldb2")),
             b"",
         );
-        must(command("postfix").arg("-c").arg(&etc).arg("start"), b"");
-        let this = Self { dir, port };
+        own.start(
+            &settings,
+            &format!("127.0.0.1:{port} inet n - n - - smtpd\n"),
+        );
         common::wait_until_open(port);
-        Some(this)
+        Some(Self { own, port })
     }
 
     /// What has been delivered into its mailbox.
     fn delivered(&self) -> Vec<String> {
-        let Ok(entries) = fs::read_dir(self.dir.join("mail/box/new")) else {
+        let Ok(entries) = fs::read_dir(self.own.dir().join("mail/box/new")) else {
             return Vec::new();
         };
         entries
             .map(|e| fs::read_to_string(e.unwrap().path()).unwrap())
             .collect()
-    }
-}
-
-impl Drop for Postfix {
-    fn drop(&mut self) {
-        let etc = self.dir.join("etc");
-        let _ = command("postfix").arg("-c").arg(etc).arg("stop").output();
     }
 }
 
@@ -536,7 +486,7 @@ fn a_postfix_with_starttls_and_auth_takes_our_mail() {
     let url = format!(
         "smtp://box@localhost:{}?ca={}/etc/cert.pem",
         postfix.port,
-        postfix.dir.display()
+        postfix.own.dir().display()
     );
     let home = folder.path().join("home");
     let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
@@ -584,7 +534,7 @@ fn a_wrong_password_holds_the_route_and_costs_no_mail() {
     let url = format!(
         "smtp://box@localhost:{}?ca={}/etc/cert.pem",
         postfix.port,
-        postfix.dir.display()
+        postfix.own.dir().display()
     );
     let home = folder.path().join("home");
     let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {

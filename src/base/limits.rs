@@ -104,8 +104,11 @@ pub const WATCH_BUFFER: usize = 4096;
 /// Largest reason file of a bad message that is read back.
 pub const BADMAIL_REASON: usize = 1024 * 1024;
 
-/// Longest line of the text database of users that is looked at.
-pub const PASSWD_LINE: u64 = 4096;
+/// Longest line of the text databases of users and groups that is looked at: a group with two thousand members.
+pub const ACCOUNT_LINE: u64 = 16 * 1024;
+
+/// Operators that the control socket serves at one time; others wait.
+pub const OPERATORS: usize = 8;
 
 /// Bodies up to this many bytes live in their journal record: one sequential write, one sync.
 pub const INLINE_BODY: usize = 64 * 1024;

@@ -16,8 +16,8 @@ pub enum Answer {
     Refused(String),
     /// No service runs on this home.
     NotRunning,
-    /// We may not ask.
-    NotAllowed,
+    /// We may not ask, or not that; the service said why, unless the socket itself kept us out.
+    NotAllowed(Option<String>),
 }
 
 /// Sends one request to the socket and reads the whole answer.
@@ -28,15 +28,21 @@ pub fn ask(socket: &Path, words: &[&str]) -> io::Result<Answer> {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 return Ok(Answer::NotRunning);
             }
-            io::ErrorKind::PermissionDenied => return Ok(Answer::NotAllowed),
+            io::ErrorKind::PermissionDenied => return Ok(Answer::NotAllowed(None)),
             _ => return Err(error),
         },
     };
-    stream.write_all(format!("{}\n", words.join(" ")).as_bytes())?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
+    // Who is refused is not even asked what he wants: then the pipe is closed, and the answer lies there.
+    let sent = stream.write_all(format!("{}\n", words.join(" ")).as_bytes());
+    let mut bytes = Vec::new();
+    let read = stream.read_to_end(&mut bytes);
+    if bytes.is_empty() {
+        sent.and(read)?;
+    }
+    let text = String::from_utf8_lossy(&bytes);
     Ok(match text.split_once('\n') {
         Some((control::OK, rest)) => Answer::Said(rest.to_owned()),
+        Some((control::FORBIDDEN, rest)) => Answer::NotAllowed(Some(rest.trim_end().to_owned())),
         Some((control::REFUSED, rest)) => Answer::Refused(rest.trim_end().to_owned()),
         _ => Answer::Refused(String::from("the service hung up without an answer")),
     })

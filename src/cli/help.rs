@@ -66,6 +66,13 @@ pub const COMMANDS: &[Command] = &[
         help: "Writes a commented configuration file with the flags' settings in it.",
     },
     Command {
+        name: "install",
+        usage: "[--root DIR] [--init NAME] [--user NAME] [--replace] [FLAGS] | --uninstall",
+        help: "Puts the program, sendmail and its other names, a user, the folders, a configuration with the flags' \
+               settings, and what starts it at boot in their places; again to mend or update. --root does it to an \
+               image.",
+    },
+    Command {
         name: "check",
         usage: "FILE...",
         help: "Finds every mistake in configuration files. Exit code 78 when there is one.",
@@ -87,9 +94,24 @@ pub const COMMANDS: &[Command] = &[
         help: "Says whether the service is well, what waits, and what holds it up.",
     },
     Command {
+        name: "reload",
+        usage: "[--home DIR | --config FILE]",
+        help: "Makes the running service read its configuration again; a mistake in it leaves the old one at work.",
+    },
+    Command {
         name: "queue",
-        usage: "list | show ID | retry [ID] | remove ID | hold ID | release ID",
-        help: "Shows what waits, tries it now, takes it out, or keeps it from going.",
+        usage: "list | show ID | retry [ID] | remove ID | hold ID | release ID | verify | export FOLDER [ID...] | \
+                import PATH...",
+        help: "Shows what waits, tries it now, takes it out, or keeps it from going. With the service down: verify \
+               reads every byte of the queue and says what is damaged; export writes messages as files that any \
+               pickup folder takes, with the recipients that still wait. import hands such files, or all *.eml of a \
+               folder, to the pickup folder of this home, whether the service runs or not, and is done when they \
+               are durable there.",
+    },
+    Command {
+        name: "journal",
+        usage: "dump [--home DIR]",
+        help: "Shows the queue's files record by record, as they lie on the disk, damage included. Never writes.",
     },
     Command {
         name: "demo",

@@ -6,10 +6,13 @@ mod config;
 mod demo;
 mod help;
 mod init;
+mod install;
+mod journal;
 mod load;
 pub mod mail;
 mod passwd;
 mod queue;
+mod rest;
 mod run;
 pub mod sendmail;
 mod session;
@@ -67,11 +70,14 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         // Aliases need no compiling here; the name exists because scripts call it.
         "newaliases" => ExitCode::SUCCESS,
         "queue" => queue::run(args),
+        "journal" => journal::run(args),
         "status" => status::run(args),
+        "reload" => status::reload(args),
         "demo" => demo::run(args),
         "check" => check::run(args),
         "config" => config::run(args),
         "init" => init::run(args),
+        "install" => install::run(args),
         "passwd" => passwd::run(args),
         "help" | "--help" | "-h" => help::run(args),
         "version" | "--version" | "-V" => version::run(),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use crate::base::MsgId;
 use crate::cli::load;
 use crate::cli::load::Stop;
+use crate::cli::rest;
 use crate::cli::status::Target;
 use crate::cli::sysexits;
 use crate::disk::body::Stored;
@@ -65,16 +66,22 @@ fn stopped(stop: &Stop, err: &mut dyn Write) -> u8 {
 
 fn act(target: &Target, words: &[&str], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let words = if words.is_empty() { &["list"] } else { words };
-    let known = matches!(
-        words,
-        ["list"] | ["retry"] | ["show" | "retry" | "remove" | "hold" | "release", _]
-    );
-    if !known {
-        let _ = writeln!(
-            err,
-            "mailroot: queue takes list, show ID, retry [ID], remove ID, hold ID or release ID"
-        );
-        return sysexits::USAGE;
+    match words {
+        ["list"] | ["retry"] | ["show" | "retry" | "remove" | "hold" | "release", _] => {}
+        ["verify"] => return rest::verify(target, out, err),
+        ["export", folder, ids @ ..] => return rest::export(target, folder, ids, out, err),
+        ["import", first, more @ ..] => {
+            let paths = std::iter::once(first).chain(more).copied();
+            return rest::import(target, paths, out, err);
+        }
+        _ => {
+            let _ = writeln!(
+                err,
+                "mailroot: queue takes list, show ID, retry [ID], remove ID, hold ID, release ID, verify, \
+                 export FOLDER [ID...] or import PATH..."
+            );
+            return sysexits::USAGE;
+        }
     }
     let mut request = vec!["queue"];
     request.extend(words);

@@ -19,7 +19,7 @@ use crate::base::limits;
 use crate::cli::load;
 use crate::cli::sysexits;
 use crate::config::Flags;
-use crate::disk::folders::user_name;
+use crate::disk::accounts::user_name;
 use crate::disk::submit::Submission;
 use crate::mail::address::BadAddress;
 use crate::mail::domain::Domain;

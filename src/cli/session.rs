@@ -139,8 +139,14 @@ fn begin(pickup: &Path, envelope: &Envelope) -> io::Result<Submission> {
         top.push_str(&format!("X-Envid: {envid}\r\n"));
     }
     for recipient in &envelope.recipients {
-        // NOTIFY holds for the recipients that follow, so each says its own.
-        top.push_str(&format!("X-Notify: {}\r\n", notify(recipient.notify)));
+        // NOTIFY holds for the recipients that follow, so each says its own once one has.
+        if envelope
+            .recipients
+            .iter()
+            .any(|r| r.notify != Notify::Unsaid)
+        {
+            top.push_str(&format!("X-Notify: {}\r\n", notify(recipient.notify)));
+        }
         if let Some(orcpt) = &recipient.orcpt {
             top.push_str(&format!("X-Orcpt: {orcpt}\r\n"));
         }
@@ -152,6 +158,7 @@ fn begin(pickup: &Path, envelope: &Envelope) -> io::Result<Submission> {
 
 fn notify(notify: Notify) -> String {
     match notify {
+        Notify::Unsaid => String::from("FAILURE,DELAY"),
         Notify::Never => String::from("NEVER"),
         Notify::On {
             success,

@@ -1,4 +1,4 @@
-//! `mailroot status`: what the running service is doing.
+//! `mailroot status`: what the running service is doing. `mailroot reload`: it reads its configuration again.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -90,10 +90,14 @@ impl Target {
             Ok(Answer::Refused(why)) => {
                 said(writeln!(err, "mailroot: {why}"), sysexits::UNAVAILABLE)
             }
-            Ok(Answer::NotAllowed) => said(
+            Ok(Answer::NotAllowed(Some(why))) => {
+                said(writeln!(err, "mailroot: {why}"), sysexits::NOPERM)
+            }
+            Ok(Answer::NotAllowed(None)) => said(
                 writeln!(
                     err,
-                    "mailroot: only root and the user that the service runs as may ask it ({})",
+                    "mailroot: only root and the user that the service runs as may ask it ({}); \
+                     [operators] in its configuration can name others",
                     self.socket.display()
                 ),
                 sysexits::NOPERM,
@@ -117,12 +121,22 @@ impl Target {
     }
 }
 
-/// Runs it. 0 when the service runs, 69 when none does.
+/// Runs `status`. 0 when the service runs, 69 when none does.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    load::on_terminal(args, answer)
+    load::on_terminal(args, |args, out, err| answer("status", args, out, err))
 }
 
-fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+/// Runs `reload`. 0 when the new configuration is at work, 69 when it is not, or no service runs.
+pub fn reload(args: impl Iterator<Item = OsString>) -> ExitCode {
+    load::on_terminal(args, |args, out, err| answer("reload", args, out, err))
+}
+
+fn answer(
+    request: &str,
+    args: &mut lexopt::Parser,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> u8 {
     let target = match Target::from_args(args) {
         Ok(target) => target,
         Err(stop) => {
@@ -131,10 +145,11 @@ fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -
         }
     };
     if let Some(word) = target.words.first() {
-        let _ = writeln!(err, "mailroot: status takes no '{}'", word.escape_debug());
+        let word = word.escape_debug();
+        let _ = writeln!(err, "mailroot: {request} takes no '{word}'");
         return sysexits::USAGE;
     }
     target
-        .ask(&["status"], out, err)
+        .ask(&[request], out, err)
         .unwrap_or_else(|| target.not_running("; start it with `mailroot run`", err))
 }

@@ -22,6 +22,7 @@ use crate::config::model::Listen;
 use crate::config::model::Local;
 use crate::config::model::Log;
 use crate::config::model::Login;
+use crate::config::model::Operators;
 use crate::config::model::PasswordPlace;
 use crate::config::model::Peer;
 use crate::config::model::Pickup;
@@ -90,6 +91,7 @@ impl Build {
             dns: dns(&settings.one("dns")?)?,
             log: log(&settings.one("log")?)?,
             control: self.control(&settings.one("control")?, &home)?,
+            operators: operators(&settings.one("operators")?)?,
             local,
             routing,
             routes,
@@ -368,6 +370,7 @@ impl Build {
         let delivery = Delivery {
             waits: Waits::new(retry, block.get("jitter")?),
             expire: block.get("expire")?,
+            delay_notice: block.or_off("delay_notice")?,
             report_copy_to: block.get("report_copy_to"),
             report_from: block.get("report_from").or_else(daemon)?,
             report_full: block.get("report_full")?,
@@ -396,6 +399,17 @@ fn listen(block: &Block) -> Option<Listen> {
         require_auth: block.get("require_auth")?,
         insecure_auth: block.get("insecure_auth")?,
         proxy_from: Networks::new(block.get("proxy_from")?),
+        relay: block.get("relay").map(Networks::new),
+        reverse_dns: block.or_off("reverse_dns")?,
+    })
+}
+
+fn operators(block: &Block) -> Option<Operators> {
+    Some(Operators {
+        users: block.get("users")?,
+        groups: block.get("groups")?,
+        readers: block.get("readers")?,
+        reader_groups: block.get("reader_groups")?,
     })
 }
 

@@ -56,6 +56,8 @@ pub struct Config {
     pub log: Log,
     /// The control socket.
     pub control: Control,
+    /// Who may use it.
+    pub operators: Operators,
 }
 
 /// One listener.
@@ -73,6 +75,10 @@ pub struct Listen {
     pub insecure_auth: bool,
     /// Who speaks the PROXY protocol.
     pub proxy_from: Networks,
+    /// Who may send to domains that are not local; `None` is what `access` says.
+    pub relay: Option<Networks>,
+    /// How long a client's name may be looked up; `None` is not at all.
+    pub reverse_dns: Option<Duration>,
 }
 
 /// How TLS begins on a listener. Without a certificate it does not.
@@ -236,7 +242,9 @@ pub struct Delivery {
     pub waits: Waits,
     /// How long a message is tried, in running time.
     pub expire: Duration,
-    /// Who gets a copy of each report.
+    /// After how long the sender is told that it takes long; `None` is never. In running time.
+    pub delay_notice: Option<Duration>,
+    /// Who gets a copy of each report of a failure or a delay.
     pub report_copy_to: Option<Address>,
     /// The From of reports.
     pub report_from: Address,
@@ -291,4 +299,30 @@ pub struct Log {
 pub struct Control {
     /// Its path, at most 107 bytes.
     pub socket: PathBuf,
+}
+
+/// Who may use the control socket besides root and the service's own user: names or numbers of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operators {
+    /// Users who may do everything.
+    pub users: Vec<String>,
+    /// Groups whose members may.
+    pub groups: Vec<String>,
+    /// Users who may look.
+    pub readers: Vec<String>,
+    /// Groups whose members may.
+    pub reader_groups: Vec<String>,
+}
+
+impl Operators {
+    /// Whether nobody is named.
+    pub fn is_empty(&self) -> bool {
+        let lists = [
+            &self.users,
+            &self.groups,
+            &self.readers,
+            &self.reader_groups,
+        ];
+        lists.iter().all(|list| list.is_empty())
+    }
 }

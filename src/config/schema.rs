@@ -159,6 +159,12 @@ pub const SECTIONS: &[Section] = &[
         many: false,
         help: "The socket that `mailroot status` and `mailroot queue` speak to.",
     },
+    Section {
+        name: "operators",
+        many: false,
+        help: "Who may use that socket, besides root and the user that the service runs as. To send mail nobody has to \
+               be named here.",
+    },
 ];
 
 /// Every setting, in the order of the sample; the rows of a section stand together.
@@ -233,6 +239,20 @@ pub const ROWS: &[Row] = &[
         "The load balancers that speak the PROXY protocol, version 2. A connection from one of them must begin with \
          it, and counts as coming from the address in it; anybody else's may not.",
     ),
+    Row::unset(
+        "listen.relay",
+        Kind::List(&Kind::Network),
+        "192.168.1.0/24",
+        "The networks that may send mail to domains that are not local by this listener. Without it: access.relay.",
+    ),
+    Row::set(
+        "listen.reverse_dns",
+        Kind::OrOff(&Kind::Wait(1, 30)),
+        "off",
+        "How long the name of a client's address may be looked up, so that the Received line can tell it. Only a name \
+         that leads back to the address counts, and nothing is decided by it.",
+    )
+    .iis("EnableReverseDnsLookup", "off"),
     // TLS.
     Row::unset(
         "tls.certificate",
@@ -575,11 +595,19 @@ pub const ROWS: &[Row] = &[
         "How long a message is tried before it is returned. Only time in which this host ran counts.",
     )
     .iis("SmtpRemoteNDRExpireMinutes", "2 days"),
+    Row::set(
+        "delivery.delay_notice",
+        Kind::OrOff(&Kind::Wait(1, 365 * DAY)),
+        "off",
+        "After how long a sender is told, once, that a message still waits; by default never, for most senders here are programs. \
+         A way that waits for its owner (a wrong password, say) tells nobody.",
+    )
+    .iis("SmtpRemoteDelayExpireMinutes", "12 hours"),
     Row::unset(
         "delivery.report_copy_to",
         Kind::Address,
         "owner@example.com",
-        "An address that gets a copy of every report. Without it: nobody does.",
+        "An address that gets a copy of every report of a failure or a delay. Without it: nobody does.",
     )
     .iis("SendNdrTo", "none"),
     Row::unset(
@@ -671,6 +699,32 @@ pub const ROWS: &[Row] = &[
         "control.socket",
         Kind::Path,
         "control.sock",
-        "The Unix socket. Only its owner and root may use it.",
+        "The Unix socket. Who may use it stands in [operators].",
+    ),
+    // Operators.
+    Row::set(
+        "operators.users",
+        Kind::List(&Kind::Text),
+        "",
+        "Users of this host, by name or number, who may do everything that `mailroot queue` and `mailroot reload` can.",
+    )
+    .iis("Operators", "Administrators"),
+    Row::set(
+        "operators.groups",
+        Kind::List(&Kind::Text),
+        "",
+        "Groups of this host, by name or number, whose members may do so.",
+    ),
+    Row::set(
+        "operators.readers",
+        Kind::List(&Kind::Text),
+        "",
+        "Users who may see the status and the queue, and change nothing.",
+    ),
+    Row::set(
+        "operators.reader_groups",
+        Kind::List(&Kind::Text),
+        "",
+        "Groups whose members may see the status and the queue, and change nothing.",
     ),
 ];

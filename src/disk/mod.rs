@@ -66,11 +66,14 @@
 //! turn every first write into a metadata write). A medium that cannot overwrite in place cheaply would change our
 //! mind.
 
+pub mod accounts;
 pub mod append;
 pub mod badmail;
 pub mod body;
 pub mod draft;
 pub mod drop;
+pub mod dump;
+pub mod export;
 pub mod fault;
 pub mod folders;
 pub mod handle;

@@ -55,6 +55,17 @@ impl Peek {
         recover::each(&self.disk, &self.index, show);
     }
 
+    /// One message without its body.
+    pub fn stored(&self, id: MsgId) -> Result<Stored, LoadError> {
+        body::load(&mut Fetch::new(self.disk.clone()), &self.index, id, false).map(|found| found.0)
+    }
+
+    /// Every live message, by id.
+    pub fn ids(&self) -> Vec<MsgId> {
+        let index = body::lock(&self.index);
+        index.entries().map(|entry| entry.id).collect()
+    }
+
     /// One message, and its body piece by piece.
     pub fn load(
         &self,

@@ -212,10 +212,13 @@ pub fn read<M: Medium>(medium: &M) -> Result<Found, OpenError> {
 }
 
 /// Segments with a readable header, by number.
-type Headers = BTreeMap<u64, (u32, Header)>;
+pub(super) type Headers = BTreeMap<u64, (u32, Header)>;
 
 /// Reads all headers; files without one are free.
-fn headers<M: Medium>(medium: &M, names: &[String]) -> Result<(Headers, Vec<Free>), OpenError> {
+pub(super) fn headers<M: Medium>(
+    medium: &M,
+    names: &[String],
+) -> Result<(Headers, Vec<Free>), OpenError> {
     let (mut headers, mut free) = (Headers::new(), Vec::new());
     let mut slots: Vec<u32> = names.iter().filter_map(|n| segment::slot_of(n)).collect();
     slots.sort_unstable();
@@ -242,7 +245,12 @@ fn headers<M: Medium>(medium: &M, names: &[String]) -> Result<(Headers, Vec<Free
 }
 
 /// Reads a whole segment into `bytes`; what the file lacks is zero.
-fn load<M: Medium>(medium: &M, slot: u32, size: u32, bytes: &mut Vec<u8>) -> io::Result<()> {
+pub(super) fn load<M: Medium>(
+    medium: &M,
+    slot: u32,
+    size: u32,
+    bytes: &mut Vec<u8>,
+) -> io::Result<()> {
     let file = medium.open(Folder::Queue, &segment::name(slot), Access::Read)?;
     let len = medium.len(&file)?.min(u64::from(size));
     bytes.clear();

@@ -28,6 +28,15 @@ pub fn line(line: &str, name: &str, found: &mut Vec<IpAddr>) {
     }
 }
 
+/// The name that one line of a hosts file gives for an address, the first one of the line.
+pub fn name_in(line: &str, ip: IpAddr) -> Option<&str> {
+    let text = line.split('#').next()?;
+    let mut words = text.split_ascii_whitespace();
+    let here = words.next()?.parse::<IpAddr>().ok()?;
+    let name = words.next()?;
+    (here == ip).then(|| name.strip_suffix('.').unwrap_or(name))
+}
+
 /// What `localhost` and the names below it are, whatever any file or server says (RFC 6761 s6.3).
 pub fn localhost(name: &str) -> Option<Vec<IpAddr>> {
     let is_local = name == "localhost" || name.ends_with(".localhost");
@@ -41,7 +50,7 @@ pub fn localhost(name: &str) -> Option<Vec<IpAddr>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{line, localhost};
+    use super::{line, localhost, name_in};
 
     #[test]
     fn hosts_lines() {
@@ -75,6 +84,22 @@ mod tests {
             line(text, "nas", &mut found);
         }
         assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn an_address_has_the_first_name_of_its_line() {
+        let ip = "192.0.2.1".parse().unwrap();
+        for (text, want) in [
+            ("192.0.2.1 mail.lan mail", Some("mail.lan")),
+            ("192.0.2.1\tmail.lan. # new", Some("mail.lan")),
+            ("192.0.2.1", None),
+            ("192.0.2.1 # mail", None),
+            ("192.0.2.2 mail", None),
+            ("# 192.0.2.1 mail", None),
+            ("", None),
+        ] {
+            assert_eq!(name_in(text, ip), want, "{text:?}");
+        }
     }
 
     #[test]

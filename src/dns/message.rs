@@ -715,6 +715,27 @@ mod tests {
                 Reading::Fault(Fault::Malformed),
             ),
             (
+                "names of an address",
+                Kind::Ptr,
+                0,
+                vec![
+                    alias("example.com", "0/25.example"),
+                    record("0/25.example", PTR, 60, &wire("Cam.example")),
+                    record("0/25.example", PTR, 60, &wire("a b\r\n.example")),
+                    record("0/25.example", PTR, 60, &wire("")),
+                ],
+                vec![],
+                yes(Said::Names(vec![name("cam.example")]), 30),
+            ),
+            (
+                "more names than are looked at",
+                Kind::Ptr,
+                0,
+                vec![record("example.com", PTR, 60, &wire("a.example")); 40],
+                vec![],
+                yes(Said::Names(vec![name("a.example"); limits::DNS_NAMES]), 60),
+            ),
+            (
                 "an unknown record beside it",
                 Kind::A,
                 0,

@@ -77,8 +77,12 @@ pub enum Ret {
 }
 
 /// NOTIFY of RCPT (RFC 3461 s4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Notify {
+    /// Nothing was said: a sender hears of failures, and of delays as the server sees fit. What was not said is not
+    /// said to the next hop either (RFC 3461 s5.2.1).
+    #[default]
+    Unsaid,
     /// `NEVER`.
     Never,
     /// Any of `SUCCESS`, `FAILURE`, `DELAY`; none of them set cannot be said on the wire.
@@ -92,13 +96,19 @@ pub enum Notify {
     },
 }
 
-/// Without NOTIFY a sender hears of failures, and of delays as the server sees fit (RFC 3461 s4.1).
-impl Default for Notify {
-    fn default() -> Self {
-        Self::On {
-            success: false,
-            failure: true,
-            delay: true,
-        }
+impl Notify {
+    /// Whether the sender wants to hear of a delivery.
+    pub const fn success(self) -> bool {
+        matches!(self, Self::On { success: true, .. })
+    }
+
+    /// Whether the sender wants to hear of a failure.
+    pub const fn failure(self) -> bool {
+        matches!(self, Self::Unsaid | Self::On { failure: true, .. })
+    }
+
+    /// Whether the sender may hear of a delay.
+    pub const fn delay(self) -> bool {
+        matches!(self, Self::Unsaid | Self::On { delay: true, .. })
     }
 }

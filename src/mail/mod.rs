@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod date;
+pub mod dkim;
 pub mod domain;
 pub mod envelope;
 pub mod header;

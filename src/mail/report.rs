@@ -14,6 +14,7 @@ use crate::mail::date::Date;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::Body;
 use crate::mail::envelope::Envelope;
+use crate::mail::envelope::Notify;
 use crate::mail::envelope::Recipient;
 use crate::mail::envelope::Ret;
 use crate::mail::outcome::Reason;
@@ -33,7 +34,8 @@ pub enum Action {
 }
 
 impl Action {
-    const fn word(self) -> &'static str {
+    /// As the report says it.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Failed => "failed",
             Self::Delayed => "delayed",
@@ -100,8 +102,8 @@ impl Report<'_> {
         Envelope {
             sender: None,
             recipients: vec![Recipient {
-                // RFC 3461 s5.2.9 asks for NEVER, which the null sender implies here.
-                notify: crate::mail::envelope::Notify::Never,
+                // RFC 3461 s6.1 asks for NEVER, which the null sender implies here.
+                notify: Notify::Never,
                 ..Recipient::new(self.to.clone())
             }],
             body: if self.utf8 || (self.eight && full) {

@@ -14,8 +14,9 @@ use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
-use smol::Async;
+use rustix::net::sockopt;
 
+use crate::net::ready::Watched;
 use crate::net::stream::Stream;
 use crate::net::within::within;
 
@@ -141,17 +142,16 @@ impl Dial {
         let stream = begin(addr, source.copied()).map_err(Fault::from_errno)?;
         let fault =
             |error: io::Error| Fault::from_errno(Errno::from_io_error(&error).unwrap_or(Errno::IO));
-        // Writable means that the handshake is over, well or badly.
-        stream.writable().await.map_err(fault)?;
-        if let Some(error) = stream.get_ref().take_error().map_err(fault)? {
-            return Err(fault(error));
+        stream.connected().await;
+        match stream.get_ref().take_error().map_err(fault)? {
+            Some(error) => Err(fault(error)),
+            None => Ok(Stream::tcp(stream)),
         }
-        Stream::tcp(stream.into()).map_err(fault)
     }
 }
 
 /// Sends the SYN.
-fn begin(addr: SocketAddr, source: Option<IpAddr>) -> Result<Async<TcpStream>, Errno> {
+fn begin(addr: SocketAddr, source: Option<IpAddr>) -> Result<Watched<TcpStream>, Errno> {
     let family = match addr {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -161,10 +161,11 @@ fn begin(addr: SocketAddr, source: Option<IpAddr>) -> Result<Async<TcpStream>, E
     if let Some(source) = source {
         rustix::net::bind(&fd, &SocketAddr::new(source, 0))?;
     }
+    sockopt::set_tcp_nodelay(&fd, true)?;
     match rustix::net::connect(&fd, &addr) {
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(errno) => return Err(errno),
     }
-    Async::new_nonblocking(TcpStream::from(fd))
+    Watched::connecting(TcpStream::from(fd))
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }

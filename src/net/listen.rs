@@ -24,10 +24,10 @@ use rustix::net::SocketAddrUnix;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
 use rustix::net::sockopt;
-use smol::Async;
 use smol::Timer;
 
 use crate::base::limits;
+use crate::net::ready::Watched;
 use crate::net::stream::Peer;
 use crate::net::stream::Stream;
 
@@ -101,8 +101,8 @@ pub struct Listener {
 
 #[derive(Debug)]
 enum Socket {
-    Tcp(Async<TcpListener>),
-    Unix(Async<UnixListener>),
+    Tcp(Watched<TcpListener>),
+    Unix(Watched<UnixListener>),
 }
 
 impl Listener {
@@ -131,9 +131,13 @@ impl Listener {
                 "it is not a listening stream socket; write ListenStream= and Accept=no in its unit",
             ));
         }
+        rustix::io::ioctl_fionbio(&socket, true)?;
         let socket = match sockopt::socket_domain(&socket)? {
-            AddressFamily::UNIX => Socket::Unix(Async::new(UnixListener::from(socket))?),
-            _ => Socket::Tcp(Async::new(TcpListener::from(socket))?),
+            AddressFamily::UNIX => Socket::Unix(Watched::new(UnixListener::from(socket))?),
+            _ => {
+                sockopt::set_tcp_nodelay(&socket, true)?;
+                Socket::Tcp(Watched::new(TcpListener::from(socket))?)
+            }
         };
         Ok(Self {
             socket,
@@ -169,18 +173,9 @@ impl Listener {
     /// connection's end, and when there is no room for another the listener pauses.
     pub async fn accept(&self) -> (Stream, Peer) {
         loop {
-            match self.try_accept() {
+            match self.next().await {
                 Ok(Some(accepted)) => return accepted,
-                Ok(None) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    let ready = match &self.socket {
-                        Socket::Tcp(tcp) => tcp.readable().await,
-                        Socket::Unix(unix) => unix.readable().await,
-                    };
-                    if ready.is_err() {
-                        Timer::after(limits::ACCEPT_PAUSE).await;
-                    }
-                }
+                Ok(None) => {}
                 Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
                     self.shed();
                     Timer::after(limits::ACCEPT_PAUSE).await;
@@ -206,24 +201,20 @@ impl Listener {
         }
     }
 
-    /// One accept. `None` is a connection that was gone before it could be used.
-    fn try_accept(&self) -> Result<Option<(Stream, Peer)>, Errno> {
-        const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+    /// The next connection. `None` is one that was gone before it could be used.
+    async fn next(&self) -> Result<Option<(Stream, Peer)>, Errno> {
         match &self.socket {
             Socket::Tcp(tcp) => {
-                let (fd, addr) = rustix::net::acceptfrom_with(tcp, FLAGS)?;
-                let Some(addr) = addr.and_then(|addr| SocketAddr::try_from(addr).ok()) else {
-                    return Ok(None);
-                };
-                let stream = Async::new_nonblocking(TcpStream::from(fd)).map_err(errno)?;
-                Ok(Stream::tcp(stream.into())
-                    .ok()
-                    .map(|stream| (stream, Peer::from_addr(addr))))
+                let accepted = tcp.input(|tcp| rustix::net::acceptfrom_with(tcp, ACCEPTED));
+                let (fd, addr) = accepted.await?;
+                let stream = Watched::new(TcpStream::from(fd)).map_err(errno)?;
+                let addr = addr.and_then(|addr| SocketAddr::try_from(addr).ok());
+                Ok(addr.map(|addr| (Stream::tcp(stream), Peer::from_addr(addr))))
             }
             Socket::Unix(unix) => {
-                let fd = rustix::net::accept_with(unix, FLAGS)?;
-                let stream = Async::new_nonblocking(UnixStream::from(fd)).map_err(errno)?;
-                Ok(Some((Stream::unix(stream.into()), Peer::Local)))
+                let accepted = unix.input(|unix| rustix::net::accept_with(unix, ACCEPTED));
+                let stream = Watched::new(UnixStream::from(accepted.await?)).map_err(errno)?;
+                Ok(Some((Stream::unix(stream), Peer::Local)))
             }
         }
     }
@@ -232,10 +223,17 @@ impl Listener {
     fn shed(&self) {
         let mut held = self.reserve.borrow_mut();
         *held = None;
-        drop(self.try_accept());
+        // Nobody waiting any more is as good.
+        let _ = match &self.socket {
+            Socket::Tcp(tcp) => rustix::net::accept_with(tcp.get_ref(), ACCEPTED),
+            Socket::Unix(unix) => rustix::net::accept_with(unix.get_ref(), ACCEPTED),
+        };
         *held = reserve();
     }
 }
+
+/// How connections are taken.
+const ACCEPTED: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 fn reserve() -> Option<File> {
     File::open("/dev/null").ok()
@@ -261,8 +259,10 @@ fn tcp(addr: SocketAddr, both: bool) -> Result<Socket, Errno> {
     }
     rustix::net::bind(&fd, &addr)?;
     rustix::net::listen(&fd, limits::LISTEN_BACKLOG)?;
+    // Its connections inherit it, which saves each of them a call.
+    sockopt::set_tcp_nodelay(&fd, true)?;
     Ok(Socket::Tcp(
-        Async::new_nonblocking(TcpListener::from(fd)).map_err(errno)?,
+        Watched::new(TcpListener::from(fd)).map_err(errno)?,
     ))
 }
 
@@ -281,7 +281,7 @@ fn unix(path: &Path, mode: u32) -> Result<Socket, Errno> {
     rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
     rustix::net::listen(&fd, limits::LISTEN_BACKLOG)?;
     Ok(Socket::Unix(
-        Async::new_nonblocking(UnixListener::from(fd)).map_err(errno)?,
+        Watched::new(UnixListener::from(fd)).map_err(errno)?,
     ))
 }
 

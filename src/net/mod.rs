@@ -1,9 +1,9 @@
 //! The world of sockets and clocks: the clock reader, listeners, dialler, TLS, resolver, signals, and
 //! news of the network.
 //!
-//! Everything is for one thread: `smol::block_on` over a `LocalExecutor`. Nothing here polls, and no timer runs unless
-//! somebody waits, so an idle box is never woken. No name ever goes to async-net, which would look it up on a blocking
-//! pool.
+//! Everything is for one thread: [`ready::block_on`] over a `LocalExecutor`. Nothing here polls, and no timer runs
+//! unless somebody waits, so an idle box is never woken. No name ever goes to async-net, which would look it up on a
+//! blocking pool.
 //!
 //! Out, through STARTTLS or implicit TLS:
 //!
@@ -24,7 +24,7 @@
 //! let resolver = Resolver::new(Settings::default());
 //! let route = tls.client(Trust::Roots, None); // keep it with the route: it resumes sessions
 //! let dial = Dial { timeout: Duration::from_secs(30), source: Vec::new() };
-//! smol::block_on(async {
+//! mailroot::net::ready::block_on(async {
 //!     let host = Domain::parse("smtp.example.com")?;
 //!     let ips = resolver.addresses(&host).await?;
 //!     let targets: Vec<SocketAddr> = ips.into_iter().map(|ip| SocketAddr::new(ip, 465)).collect();
@@ -35,7 +35,7 @@
 //!     let mut room = [0; 512];
 //!     let _read = stream.read(&mut room).await?;
 //!     Ok(())
-//! })
+//! })?
 //! # }
 //! ```
 //!
@@ -43,15 +43,19 @@
 //! own; [`tls::Server::start`] upgrades a stream. Waits inside a conversation go through one
 //! [`within::Patience`], single ones through [`within::within`].
 
+pub mod bell;
 pub mod clock;
+pub mod connection;
 pub mod dial;
 pub mod given;
 pub mod http;
 pub mod https;
 pub mod listen;
+pub mod manager;
 pub mod netlink;
 pub mod proxy;
 pub mod random;
+pub mod ready;
 pub mod resolver;
 pub mod signals;
 pub mod stream;

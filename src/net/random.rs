@@ -38,6 +38,12 @@ pub fn below(bound: usize) -> usize {
     usize::try_from(number.checked_rem(bound).unwrap_or(0)).unwrap_or(0)
 }
 
+/// Any number of 32 bits, for jitter.
+pub fn chance() -> u32 {
+    let number = number().unwrap_or_else(|_| clock::tick().as_millis());
+    u32::try_from(number >> 32).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{below, number};

@@ -229,6 +229,29 @@ impl Resolver {
         }
     }
 
+    /// The name of an address, when one of its names leads back to it: what whoever has the address says of it alone
+    /// is worth nothing. None is no such name, or nobody could tell.
+    pub async fn name_of(&self, ip: IpAddr) -> Option<Domain> {
+        let ip = ip.to_canonical();
+        if ip.is_loopback() {
+            return Domain::parse("localhost").ok();
+        }
+        let named = self.find_in_hosts(|line| hosts::name_in(line, ip).map(Domain::parse));
+        if let Some(Ok(name)) = named {
+            return Some(name);
+        }
+        for name in self.ptr(ip).await.ok()?.list {
+            if name.as_str().parse::<IpAddr>().is_ok() {
+                continue;
+            }
+            let there = self.addresses(&name).await;
+            if there.is_ok_and(|list| list.contains(&ip)) {
+                return Some(name);
+            }
+        }
+        None
+    }
+
     /// Asks for A and AAAA at once. When one of them is there, the other is waited for a moment only.
     async fn both(&self, host: &Domain) -> Result<(Known, Known), LookupError> {
         let mut v4 = pin!(self.one(host, Kind::A));
@@ -353,23 +376,33 @@ impl Resolver {
         system
     }
 
-    /// What the hosts file gives for a name. The file is read each time, line by line: it may have changed, and
-    /// block lists are too large to keep.
+    /// What the hosts file gives for a name.
     fn in_hosts(&self, host: &Domain) -> Option<Vec<IpAddr>> {
+        let mut found = Vec::new();
+        self.find_in_hosts(|line| {
+            hosts::line(line, host.as_str(), &mut found);
+            None::<()>
+        });
+        (!found.is_empty()).then_some(found)
+    }
+
+    /// The first line of the hosts file that gives something. The file is read each time, line by line: it may have
+    /// changed, and block lists are too large to keep.
+    fn find_in_hosts<T>(&self, mut find: impl FnMut(&str) -> Option<T>) -> Option<T> {
         let file = File::open(&self.settings.hosts).ok()?;
         let mut lines = BufReader::new(file.take(limits::HOSTS_FILE));
         let mut line = Vec::new();
-        let mut found = Vec::new();
         while lines
             .read_until(b'\n', &mut line)
             .is_ok_and(|read| read > 0)
         {
-            if let Ok(text) = std::str::from_utf8(&line) {
-                hosts::line(text, host.as_str(), &mut found);
+            let found = std::str::from_utf8(&line).ok().and_then(&mut find);
+            if found.is_some() {
+                return found;
             }
             line.clear();
         }
-        (!found.is_empty()).then_some(found)
+        None
     }
 }
 

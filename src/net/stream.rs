@@ -7,14 +7,14 @@ use std::fmt;
 use std::io;
 use std::io::IoSlice;
 use std::net::SocketAddr;
+use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 
-use async_net::TcpStream;
-use async_net::unix::UnixStream;
 use futures_rustls::TlsAcceptor;
 use futures_rustls::TlsConnector;
 use futures_rustls::client;
@@ -27,8 +27,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
 use smol::io::AsyncRead;
 use smol::io::AsyncWrite;
+use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
+use crate::net::ready::Watched;
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,9 +62,9 @@ impl fmt::Display for Peer {
 #[derive(Debug)]
 pub enum Socket {
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(Watched<TcpStream>),
     /// A Unix socket.
-    Unix(UnixStream),
+    Unix(Watched<UnixStream>),
 }
 
 /// A connection.
@@ -109,15 +111,23 @@ impl fmt::Display for Session {
 }
 
 impl Stream {
-    /// A TCP connection. Fails only when it is gone already.
-    pub fn tcp(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        Ok(Self::Plain(Socket::Tcp(stream)))
+    /// A TCP connection, with TCP_NODELAY set.
+    pub const fn tcp(stream: Watched<TcpStream>) -> Self {
+        Self::Plain(Socket::Tcp(stream))
     }
 
     /// A connection over a Unix socket.
-    pub const fn unix(stream: UnixStream) -> Self {
+    pub const fn unix(stream: Watched<UnixStream>) -> Self {
         Self::Plain(Socket::Unix(stream))
+    }
+
+    /// Ends the connection. In clear text closing it says all; inside TLS the peer is told first that nothing was
+    /// cut off.
+    pub async fn end(mut self) {
+        if self.is_tls() {
+            // The peer may be gone already.
+            let _ = self.close().await;
+        }
     }
 
     fn socket(&self) -> &Socket {
@@ -131,7 +141,7 @@ impl Stream {
     /// Who is at the other end; an error when the connection is gone already.
     pub fn peer(&self) -> io::Result<Peer> {
         match self.socket() {
-            Socket::Tcp(tcp) => tcp.peer_addr().map(Peer::from_addr),
+            Socket::Tcp(tcp) => tcp.get_ref().peer_addr().map(Peer::from_addr),
             Socket::Unix(_) => Ok(Peer::Local),
         }
     }
@@ -139,7 +149,7 @@ impl Stream {
     /// Our own address; none for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         match self.socket() {
-            Socket::Tcp(tcp) => tcp.local_addr().ok(),
+            Socket::Tcp(tcp) => tcp.get_ref().local_addr().ok(),
             Socket::Unix(_) => None,
         }
     }
@@ -189,7 +199,7 @@ impl Stream {
         let Socket::Unix(unix) = self.socket() else {
             return None;
         };
-        let credentials = rustix::net::sockopt::socket_peercred(unix.as_fd()).ok()?;
+        let credentials = rustix::net::sockopt::socket_peercred(unix.get_ref().as_fd()).ok()?;
         Some(User {
             uid: credentials.uid.as_raw(),
             gid: credentials.gid.as_raw(),

@@ -11,10 +11,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use smol::Timer;
-
 use crate::base::Tick;
 use crate::net::clock;
+use crate::net::ready::Alarm;
 
 /// It took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +38,13 @@ pub async fn within<F: Future>(wait: Duration, future: F) -> Result<F::Output, T
     Patience::new().wait(wait, future).await
 }
 
-/// One timer for a whole conversation.
+/// One alarm for a whole conversation.
 ///
-/// Setting a timer costs a system call and a wake of the reactor's thread, and nearly every wait of a conversation
-/// ends long before its limit. So the timer of an earlier wait is left running as long as it would not ring too late
-/// for this one; when it rings too early it is set again.
+/// Nearly every wait of a conversation ends long before its limit. So the alarm of an earlier wait is left as long as
+/// it would not ring too late for this one; when it rings too early it is set again.
 #[derive(Debug, Default)]
 pub struct Patience {
-    set: Option<(Timer, Tick)>,
+    set: Option<(Alarm, Tick)>,
 }
 
 impl Patience {
@@ -69,7 +67,7 @@ impl Patience {
             }
             let until = *until.get_or_insert_with(|| clock::tick().after(wait));
             if self.set.as_ref().is_none_or(|(_, rings)| *rings > until) {
-                self.set = Some((Timer::after(until.since(clock::tick())), until));
+                self.set = Some((Alarm::at(until), until));
             }
             while let Some((timer, _)) = &mut self.set {
                 if Pin::new(timer).poll(cx).is_pending() {
@@ -80,7 +78,7 @@ impl Patience {
                     self.set = None;
                     return Poll::Ready(Err(TooLate));
                 }
-                self.set = Some((Timer::after(until.since(now)), until));
+                self.set = Some((Alarm::at(until), until));
             }
             Poll::Pending
         })
@@ -92,21 +90,23 @@ impl Patience {
 mod tests {
     use super::{Patience, TooLate, within};
     use crate::net::clock;
+    use crate::net::ready::block_on;
     use smol::future;
     use std::time::Duration;
 
     #[test]
     fn what_is_ready_needs_no_timer() {
-        smol::block_on(async {
+        block_on(async {
             let mut patience = Patience::new();
             assert_eq!(patience.wait(Duration::ZERO, future::ready(7)).await, Ok(7));
             assert!(patience.set.is_none());
-        });
+        })
+        .unwrap();
     }
 
     #[test]
     fn limits_hold_one_after_the_other_shorter_and_longer() {
-        smol::block_on(async {
+        block_on(async {
             let mut patience = Patience::new();
             for millis in [20, 60, 5, 40] {
                 let start = clock::tick();
@@ -115,12 +115,13 @@ mod tests {
                 assert_eq!(got, Err(TooLate));
                 assert!(clock::tick().since(start) >= wait, "{millis} ms");
             }
-        });
+        })
+        .unwrap();
     }
 
     #[test]
     fn a_left_over_timer_neither_ends_nor_stretches_a_later_wait() {
-        smol::block_on(async {
+        block_on(async {
             let mut patience = Patience::new();
             // Leaves a timer of 30 ms behind.
             let quick = future::yield_now();
@@ -137,6 +138,7 @@ mod tests {
             assert!(clock::tick().since(start) >= Duration::from_millis(80));
             let got = within(Duration::from_secs(60), future::yield_now()).await;
             assert_eq!(got, Ok(()));
-        });
+        })
+        .unwrap();
     }
 }

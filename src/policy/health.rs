@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::base::Tick;
+use crate::policy::retry;
 use crate::policy::retry::Waits;
 
 /// What is known of a way out.
@@ -91,6 +92,31 @@ impl Health {
         wait
     }
 
+    /// For how long it has been down, if it is.
+    pub fn down_for(&self, now: Tick) -> Option<Duration> {
+        match self {
+            Self::Down(down) => Some(now.since(down.since)),
+            _ => None,
+        }
+    }
+
+    /// The network is there again. Answers after which wait a way that is down may be tried, by [`retry::after_outage`];
+    /// it never comes later than it would have.
+    ///
+    /// The waits begin anew, for what a network brings up (names, routes, tunnels) takes its time; but not when the
+    /// setup is at fault: a link that comes and goes must not become a storm of logins.
+    pub fn on_network(&mut self, now: Tick, chance: u32) -> Option<Duration> {
+        let Self::Down(down) = self else {
+            return None;
+        };
+        let wait = retry::after_outage(now.since(down.since), chance);
+        down.until = down.until.min(now.after(wait));
+        if !down.held {
+            down.failures = 0;
+        }
+        Some(down.until.since(now))
+    }
+
     /// Something changed (configuration, network, the owner says so): try again at once.
     pub fn on_change(&mut self) {
         if let Self::Down(down) = self {
@@ -122,6 +148,32 @@ mod tests {
         }
         assert!(health.is_held() && health.on_success() && !health.on_success());
         assert_eq!(health.allowed(now, 4), 4);
+    }
+
+    #[test]
+    fn the_network_lets_it_try_soon_but_renews_no_login_storm() {
+        let (waits, now) = (Waits::default(), Tick::from_millis(5));
+        let after = |held| {
+            let mut health = Health::default();
+            for _ in 0..5 {
+                health.on_failure(now, &waits, 0, held, String::new());
+            }
+            let back = now.after(Duration::from_secs(600));
+            let wait = health.on_network(back, u32::MAX).unwrap();
+            assert_eq!(wait, Duration::from_secs(10));
+            assert_eq!(health.allowed(back.after(wait), 4), 1);
+            health.on_failure(back.after(wait), &waits, 0, held, String::new())
+        };
+        assert_eq!(after(false), Duration::from_secs(60));
+        assert_eq!(after(true), Duration::from_secs(3600));
+        let mut health = Health::Well;
+        assert_eq!(health.on_network(now, 0), None);
+        health.on_failure(now, &waits, 0, false, String::new());
+        let late = now.after(Duration::from_secs(59));
+        assert_eq!(
+            health.on_network(late, u32::MAX),
+            Some(Duration::from_millis(983))
+        );
     }
 
     #[test]

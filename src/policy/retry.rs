@@ -40,12 +40,26 @@ impl Waits {
         let wait = self.list.get(at).or(self.list.last());
         let wait = wait.copied().unwrap_or(Duration::from_secs(900));
         let most = wait / 100 * u32::from(self.jitter);
-        let share = Duration::from_millis(
-            u64::try_from(most.as_millis() * u128::from(chance) / u128::from(u32::MAX))
-                .unwrap_or(0),
-        );
-        wait.saturating_add(share)
+        wait.saturating_add(share(most, chance))
     }
+}
+
+/// The longest wait after the network is back.
+pub const AFTER_OUTAGE: Duration = Duration::from_secs(60);
+
+/// How long to wait when the network is back after an outage of this length: up to a sixtieth of it, a minute at most.
+///
+/// An owner who plugs the cable in again wants to see mail go; after half a minute of outage it goes within half a
+/// second. A power cut or a provider's fault sends thousands of boxes back at the same moment, and those have been
+/// waiting so long that another minute does not matter. `tests/fleet.rs` shows what a smart host sees of it.
+pub fn after_outage(outage: Duration, chance: u32) -> Duration {
+    share((outage / 60).min(AFTER_OUTAGE), chance)
+}
+
+/// As much of `most` as chance has it.
+fn share(most: Duration, chance: u32) -> Duration {
+    let millis = most.as_millis() * u128::from(chance) / u128::from(u32::MAX);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 #[cfg(test)]

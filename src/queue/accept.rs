@@ -106,6 +106,8 @@ const NOTIFY_FAILURE: u8 = 2;
 const NOTIFY_DELAY: u8 = 4;
 const NOTIFY_NEVER: u8 = 8;
 const HAS_ORCPT: u8 = 16;
+/// Tells a NOTIFY that was said from the same wishes as every sender has who says nothing.
+const NOTIFY_SAID: u8 = 32;
 
 impl Accept {
     /// Appends the payload of an Accept record up to its body, which the caller appends.
@@ -150,18 +152,15 @@ impl Accept {
         let count = u16::try_from(envelope.recipients.len()).unwrap_or(u16::MAX);
         out.extend_from_slice(&count.to_le_bytes());
         for recipient in envelope.recipients.iter().take(usize::from(count)) {
-            let notify = match recipient.notify {
-                Notify::Never => NOTIFY_NEVER,
-                Notify::On {
-                    success,
-                    failure,
-                    delay,
-                } => {
-                    flag(success, NOTIFY_SUCCESS)
-                        | flag(failure, NOTIFY_FAILURE)
-                        | flag(delay, NOTIFY_DELAY)
-                }
-            };
+            let wish = recipient.notify;
+            let notify = flag(wish.success(), NOTIFY_SUCCESS)
+                | flag(wish.failure(), NOTIFY_FAILURE)
+                | flag(wish.delay(), NOTIFY_DELAY)
+                | match wish {
+                    Notify::Unsaid => 0,
+                    Notify::Never => NOTIFY_NEVER,
+                    Notify::On { .. } => NOTIFY_SAID,
+                };
             out.push(notify | flag(recipient.orcpt.is_some(), HAS_ORCPT));
             put_display(out, &recipient.address);
             if let Some(orcpt) = &recipient.orcpt {
@@ -275,14 +274,17 @@ fn read_meta(mut fields: Fields<'_>) -> Result<Accept, Malformed> {
         } else {
             Some(fields.text()?.to_owned())
         };
-        let notify = if bits & NOTIFY_NEVER == 0 {
-            Notify::On {
-                success: bits & NOTIFY_SUCCESS != 0,
-                failure: bits & NOTIFY_FAILURE != 0,
-                delay: bits & NOTIFY_DELAY != 0,
-            }
-        } else {
+        let on = Notify::On {
+            success: bits & NOTIFY_SUCCESS != 0,
+            failure: bits & NOTIFY_FAILURE != 0,
+            delay: bits & NOTIFY_DELAY != 0,
+        };
+        let notify = if bits & NOTIFY_NEVER != 0 {
             Notify::Never
+        } else if bits & !HAS_ORCPT == NOTIFY_FAILURE | NOTIFY_DELAY {
+            Notify::Unsaid
+        } else {
+            on
         };
         recipients.push(Recipient {
             address,

@@ -88,10 +88,15 @@ impl<W: Ord + Copy> Schedule<W> {
     /// Takes off what has expired on this way by `now`. Looks at every entry: meant for when a way was found dead,
     /// which happens once a retry step, not once a message.
     pub fn take_expired(&mut self, way: W, now: Tick) -> Vec<Waiting> {
+        self.take_where(way, |waiting| waiting.expires <= now)
+    }
+
+    /// Takes off what fits on this way, in no order. Looks at every entry, as [`Schedule::take_expired`] does.
+    pub fn take_where(&mut self, way: W, fits: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
         let mut gone = Vec::new();
         if let Some(heap) = self.ways.get_mut(&way) {
             heap.retain(|Reverse(waiting)| {
-                let stays = waiting.expires > now;
+                let stays = !fits(waiting);
                 if !stays {
                     gone.push(*waiting);
                 }

@@ -7,9 +7,11 @@ use crate::base::MsgId;
 use crate::base::Tick;
 use crate::disk::fault::LoadError;
 use crate::disk::stored::StoredMessage;
+use crate::mail::report::Action;
 use crate::policy::route::Next;
 use crate::queue::Dates;
 use crate::queue::Progress;
+use crate::queue::progress::TOLD_DELAY;
 use crate::queue::schedule::Waiting;
 use crate::service::dates;
 use crate::service::event::Event;
@@ -33,6 +35,8 @@ pub struct Attempt {
     pub expires: Tick,
     /// Running time in the queue at the start of this attempt.
     pub age: Duration,
+    /// What the recipients that are done have come to, when nobody but us would report that.
+    pub done: Option<Action>,
 }
 
 /// The next message of a way that is due, loaded; `None` when nothing is due now.
@@ -120,7 +124,27 @@ pub async fn load(service: &Rc<Service>, next: Next, taken: Waiting) -> Option<A
         recipients,
         expires: taken.expires,
         age,
+        done: None,
     })
+}
+
+/// Whether nobody is to be told of a delay of this message: it was told, or nobody asked.
+pub async fn tells_nobody(service: &Rc<Service>, id: MsgId) -> bool {
+    service.active.borrow_mut().enter(id);
+    let told = match service.journal.load(id).await {
+        Ok(message) => {
+            let stored = message.stored;
+            let told = stored.progress.map_or(0, |progress| progress.told);
+            let mut to = stored.accept.envelope.recipients.iter();
+            told & TOLD_DELAY != 0
+                || stored.accept.envelope.sender.is_none()
+                || !to.any(|to| to.notify.delay())
+        }
+        // Whoever tries it next finds out and says so.
+        Err(_) => true,
+    };
+    service.active.borrow_mut().leave(id);
+    told
 }
 
 /// Gives a message back untried: the session ended before its turn came.
@@ -144,6 +168,7 @@ pub fn give_back(service: &Service, next: Next, attempt: Attempt) {
 pub fn way_well(service: &Service, next: Next) {
     let news = service.ways.borrow_mut().way(next).health.on_success();
     if news {
+        service.health.ring();
         emit(&Event::WayWell {
             way: &service.live().name(next),
         });

@@ -3,13 +3,16 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::base::MsgId;
 use crate::base::Tick;
 use crate::mail::Outcome;
 use crate::mail::Reason;
+use crate::mail::report::Action;
 use crate::net::random;
 use crate::policy::route::Next;
 use crate::queue::Progress;
 use crate::queue::Stage;
+use crate::queue::progress::TOLD_DELAY;
 use crate::queue::schedule::Waiting;
 use crate::service::attempt;
 use crate::service::attempt::Attempt;
@@ -35,6 +38,7 @@ pub async fn conclude(
     let life = Life {
         age: attempt.age,
         expire: live.expire(),
+        notice: live.config.delivery.delay_notice,
     };
     let attempts = attempt
         .message
@@ -42,7 +46,7 @@ pub async fn conclude(
         .progress
         .as_ref()
         .map_or(0, |p| p.attempts);
-    let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
+    let chance = random::chance();
     let wait = live.config.delivery.waits.after(attempts, chance);
     tell(service, &live, next, &attempt, &outcomes, life, wait);
 
@@ -53,9 +57,9 @@ pub async fn conclude(
         let mut active = service.active.borrow_mut();
         let progress = active.progress(id, Progress::new(envelope.recipients.len()));
         progress.wait = wait;
-        fold(progress, envelope, outcomes, life)
+        fold(progress, envelope, outcomes, attempt.done, life)
     };
-    let written = if simple {
+    let written = if simple && follows.report.is_empty() {
         // The commonest end needs no record of how it came about.
         service.journal.done(id);
         true
@@ -93,30 +97,42 @@ async fn record(service: &Rc<Service>, attempt: &mut Attempt, follows: &Follows)
         .clone();
     let kept = follows.unreported.is_empty()
         || notices::to_badmail(service, attempt, &progress, &follows.unreported).await;
-    let written = kept
-        && if !follows.report.is_empty() {
-            notices::report(service, attempt, &progress, follows).await
-        } else {
-            if follows.over {
-                service.journal.done(id);
-            } else {
-                service.journal.progress(id, progress.clone());
-            }
-            true
-        };
-    if written {
+    if kept && !follows.report.is_empty() {
+        if notices::report(service, attempt, &progress, follows).await {
+            return true;
+        }
+    } else if kept {
+        let done = follows.over;
+        end_or_progress(service, id, &progress, done);
         return true;
     }
-    // The disk is full, say. The failure will be found and told again; nothing is dropped (promise G2).
+    // The disk is full, say. The failure will be found and told again; nothing is dropped (promise G2). That it was
+    // delivered cannot be told again without delivering it again: that report is lost, and the log has said so.
     let mut active = service.active.borrow_mut();
     let progress = active.progress(id, progress);
-    for &at in follows.report.iter().chain(&follows.unreported) {
+    let reported = follows.report.iter();
+    let failed = reported.filter(|(_, of)| *of == Action::Failed);
+    let failed = failed.map(|(at, _)| at).chain(&follows.unreported);
+    let mut all_well = true;
+    for &at in failed {
+        all_well = false;
         if let Some(reason) = progress.reason(at).cloned() {
             progress.set(at, Stage::Waiting, reason);
         }
     }
-    service.journal.progress(id, progress.clone());
-    false
+    if follows.tells_delay() {
+        progress.told &= !TOLD_DELAY;
+    }
+    end_or_progress(service, id, progress, follows.over && all_well);
+    all_well
+}
+
+fn end_or_progress(service: &Service, id: MsgId, progress: &Progress, done: bool) {
+    if done {
+        service.journal.done(id);
+    } else {
+        service.journal.progress(id, progress.clone());
+    }
 }
 
 /// Whether a recipient with this outcome waits for another attempt.
@@ -175,12 +191,12 @@ fn tell(
     service.counts.set(counts);
 }
 
-/// What a session tells of a way that failed before any transaction: the way waits as a whole, and what has expired
-/// meanwhile is given up.
+/// What a session tells of a way that failed before any transaction: the way waits as a whole, what has expired
+/// meanwhile is given up, and who waits for long is told.
 pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Reason) {
     let live = service.live();
     service.watch_clock();
-    let chance = u32::try_from(random::below(0x7FFF_FFFF)).unwrap_or(0) << 1;
+    let chance = random::chance();
     let text = why.to_string();
     let (wait, expired) = service.ways.borrow_mut().on_failure(
         next,
@@ -205,7 +221,26 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
             wait_secs,
         });
     }
-    for waiting in expired {
+    service.health.ring();
+    let late = match live.config.delivery.delay_notice {
+        Some(notice) if !held => {
+            let left = live.expire().saturating_sub(notice);
+            service
+                .ways
+                .borrow_mut()
+                .take_late(next, service.now(), left)
+        }
+        _ => Vec::new(),
+    };
+    let mut gone = expired;
+    for waiting in late {
+        if attempt::tells_nobody(service, waiting.id).await {
+            service.ways.borrow_mut().add(next, waiting);
+        } else {
+            gone.push(waiting);
+        }
+    }
+    for waiting in gone {
         let Some(attempt) = attempt::load(service, next, waiting).await else {
             continue;
         };

@@ -1,24 +1,29 @@
 //! The control socket: one request a connection, one line in, text out.
 //!
-//! Who may connect is who may write to the socket file; the file is ours alone (mode 0600), so that is root and the
-//! user the service runs as.
+//! Who asks is known from the kernel; what that one may do stands in [`operators`]. A change is in the log with the
+//! number of the user who ordered it.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_net::unix::UnixListener;
 use async_net::unix::UnixStream;
 use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
+use smol::lock::Semaphore;
 
 use crate::base::MsgId;
+use crate::base::limits;
+use crate::config::Config;
 use crate::net::within::within;
 use crate::policy::health::Health;
 use crate::service::event::Event;
 use crate::service::event::Json;
 use crate::service::log::emit;
+use crate::service::operators;
+use crate::service::operators::Caller;
+use crate::service::operators::Standing;
 use crate::service::shared::Service;
 use crate::service::shared::StartError;
 use crate::service::show::HEADING;
@@ -31,14 +36,18 @@ pub const OK: &str = "ok";
 /// The first line of one that did not; the sentence follows.
 pub const REFUSED: &str = "refused";
 
+/// The first line of one to somebody who may not ask that; the sentence follows.
+pub const FORBIDDEN: &str = "forbidden";
+
 /// Longest request.
 const REQUEST: usize = 512;
 
-/// How long a client may take to ask.
+/// How long a client may take to ask, and to take each piece of the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Makes the socket. The home is locked, so whatever stands there is left from an earlier run.
-pub fn bind(path: &Path) -> Result<UnixListener, StartError> {
+pub fn bind(config: &Config) -> Result<UnixListener, StartError> {
+    let path = &config.control.socket;
     let fail = |error: std::io::Error| {
         StartError::Io(format!(
             "cannot make the control socket {}: {error}",
@@ -50,40 +59,114 @@ pub fn bind(path: &Path) -> Result<UnixListener, StartError> {
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(fail)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    operators::guard(path, &config.operators).map_err(fail)?;
     Ok(listener)
 }
 
-/// Answers requests until the service ends. One at a time: who asks is an operator, not a load.
+/// Answers requests until the service ends.
 pub async fn serve(service: Rc<Service>, listener: UnixListener) {
+    let places = Arc::new(Semaphore::new(limits::OPERATORS));
     loop {
+        let place = places.acquire_arc().await;
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors: the clients in front of us end, and then it goes on.
             smol::Timer::after(Duration::from_millis(200)).await;
             continue;
         };
-        // A client that hangs up has what it wanted.
-        let _ = answer(&service, stream).await;
+        let task = {
+            let service = Rc::clone(&service);
+            async move {
+                // A client that hangs up has what it wanted.
+                let _ = answer(&service, Talk(stream)).await;
+                drop(place);
+            }
+        };
+        service.tasks.spawn(task).detach();
     }
 }
 
-async fn answer(service: &Rc<Service>, mut stream: UnixStream) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    let mut room = [0; REQUEST];
-    while !request.contains(&b'\n') && request.len() < REQUEST {
-        let count = within(PATIENCE, stream.read(&mut room)).await??;
-        if count == 0 {
-            break;
-        }
-        request.extend_from_slice(room.get(..count).unwrap_or_default());
+/// A connection of somebody who may be slow, or worse.
+struct Talk(UnixStream);
+
+impl Talk {
+    async fn say(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        within(PATIENCE, self.0.write_all(bytes)).await?
     }
-    let line = String::from_utf8_lossy(&request);
+
+    /// The request, as far as it came.
+    async fn request(&mut self) -> std::io::Result<String> {
+        let mut request = Vec::new();
+        let mut room = [0; REQUEST];
+        let whole = async {
+            while !request.contains(&b'\n') && request.len() < REQUEST {
+                let count = self.0.read(&mut room).await?;
+                if count == 0 {
+                    break;
+                }
+                request.extend_from_slice(room.get(..count).unwrap_or_default());
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        within(PATIENCE, whole).await??;
+        Ok(String::from_utf8_lossy(&request).into_owned())
+    }
+}
+
+/// Who is at the other end, and what that one may do.
+async fn caller(service: &Service, stream: &UnixStream) -> std::io::Result<(Caller, Standing)> {
+    let credentials = rustix::net::sockopt::socket_peercred(stream)?;
+    let caller = Caller {
+        uid: credentials.uid.as_raw(),
+        gid: credentials.gid.as_raw(),
+    };
+    if caller.is_ours() {
+        return Ok((caller, Standing::Operator));
+    }
+    let operators = service.live().config.operators.clone();
+    let standing = service.worker.run(move || caller.standing(&operators));
+    Ok((caller, standing.await))
+}
+
+async fn answer(service: &Rc<Service>, mut talk: Talk) -> std::io::Result<()> {
+    let (caller, standing) = caller(service, &talk.0).await?;
+    let uid = caller.uid;
+    if standing == Standing::Stranger {
+        let why = "no operator of this service; [operators] in its configuration names them";
+        emit(&Event::OrderRefused {
+            uid,
+            request: "",
+            why,
+        });
+        // What it wanted is not even read: a stranger takes no place for longer than this.
+        return talk
+            .say(format!("{FORBIDDEN}\nuser {uid} is {why}\n").as_bytes())
+            .await;
+    }
+    let line = talk.request().await?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let json = words.contains(&"--json");
     let words: Vec<&str> = words.into_iter().filter(|word| *word != "--json").collect();
+    if !operators::only_looks(&words) {
+        let request = words.join(" ");
+        if standing == Standing::Reader {
+            let why = "may look and change nothing; see [operators] in the configuration";
+            emit(&Event::OrderRefused {
+                uid,
+                request: &request,
+                why,
+            });
+            return talk
+                .say(format!("{FORBIDDEN}\nuser {uid} {why}\n").as_bytes())
+                .await;
+        }
+        emit(&Event::Ordered {
+            uid,
+            request: &request,
+        });
+    }
     let result = match words.as_slice() {
         ["status"] => Ok(status(service, json)),
-        ["queue", "list"] => return list(service, stream, json).await,
+        ["queue", "list"] => return list(service, talk, json).await,
         ["queue", "show", id] => show(service, id, json).await,
         ["queue", "retry"] => {
             service.retry_all();
@@ -103,8 +186,7 @@ async fn answer(service: &Rc<Service>, mut stream: UnixStream) -> std::io::Resul
         Ok(text) => format!("{OK}\n{text}"),
         Err(why) => format!("{REFUSED}\n{why}\n"),
     };
-    stream.write_all(text.as_bytes()).await?;
-    stream.close().await
+    talk.say(text.as_bytes()).await
 }
 
 fn find(service: &Service, id: &str) -> Result<MsgId, String> {
@@ -198,8 +280,8 @@ fn status(service: &Service, json: bool) -> String {
 }
 
 /// Writes the list as it is read, so that a long queue is never whole in memory.
-async fn list(service: &Rc<Service>, mut stream: UnixStream, json: bool) -> std::io::Result<()> {
-    stream.write_all(format!("{OK}\n").as_bytes()).await?;
+async fn list(service: &Rc<Service>, mut talk: Talk, json: bool) -> std::io::Result<()> {
+    talk.say(format!("{OK}\n").as_bytes()).await?;
     let mut after = None;
     let mut first = true;
     while let Some(id) = service.journal.after(after) {
@@ -215,15 +297,15 @@ async fn list(service: &Rc<Service>, mut stream: UnixStream, json: bool) -> std:
             continue;
         };
         if first && !json {
-            stream.write_all(HEADING.as_bytes()).await?;
+            talk.say(HEADING.as_bytes()).await?;
         }
         first = false;
-        stream.write_all(text.as_bytes()).await?;
+        talk.say(text.as_bytes()).await?;
     }
     if first && !json {
-        stream.write_all(b"the queue is empty\n").await?;
+        talk.say(b"the queue is empty\n").await?;
     }
-    stream.close().await
+    Ok(())
 }
 
 async fn shown(

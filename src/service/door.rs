@@ -21,6 +21,7 @@ use crate::net::proxy::Head;
 use crate::net::proxy::Source;
 use crate::net::tls;
 use crate::net::within::within;
+use crate::policy::access::Networks;
 use crate::service::signal::Ending;
 use crate::smtp::server::settings::Mechanisms;
 use crate::smtp::server::settings::Settings;
@@ -30,6 +31,8 @@ use crate::smtp::server::settings::Settings;
 pub struct Door {
     /// Its settings.
     pub listen: Listen,
+    /// Who may send to domains that are not local.
+    pub relay: Networks,
     /// For programs of this host, which may log in without TLS.
     near: Rc<Settings>,
     /// For everybody else.
@@ -57,6 +60,11 @@ impl Door {
             ..far.clone()
         };
         Self {
+            relay: listen
+                .relay
+                .as_ref()
+                .unwrap_or(&config.access.relay)
+                .clone(),
             listen: listen.clone(),
             near: Rc::new(near),
             far: Rc::new(far),

@@ -15,6 +15,7 @@ use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
 use crate::mail::Status;
+use crate::mail::report::Action;
 use crate::policy::route::Next;
 use crate::service::attempt;
 use crate::service::conclude;
@@ -42,6 +43,7 @@ pub async fn session(service: &Rc<Service>) {
             )),
             Err(fault) => Outcome::Later(fault.reason()),
         };
+        attempt.done = Some(Action::Delivered);
         let all = attempt.recipients.iter();
         let outcomes = all.map(|&at| (at, outcome.clone())).collect();
         conclude::conclude(service, Next::Drop, attempt, outcomes).await;

@@ -60,6 +60,15 @@ pub enum Event<'a> {
     ClockRight {
         reads: &'a str,
     },
+    Ordered {
+        uid: u32,
+        request: &'a str,
+    },
+    OrderRefused {
+        uid: u32,
+        request: &'a str,
+        why: &'a str,
+    },
     RecipientRefused {
         client: &'a str,
         to: &'a str,
@@ -104,6 +113,7 @@ pub enum Event<'a> {
         id: MsgId,
         report: MsgId,
         to: &'a str,
+        of: &'a str,
     },
     Badmail {
         id: MsgId,
@@ -132,6 +142,9 @@ pub enum Event<'a> {
     },
     WayWell {
         way: &'a str,
+    },
+    NetworkBack {
+        wait_secs: u64,
     },
     PickupBad {
         file: &'a str,
@@ -176,6 +189,7 @@ impl Event<'_> {
             | Self::PickupWaits { .. }
             | Self::LoginFailed { .. }
             | Self::ClockWrong { .. }
+            | Self::OrderRefused { .. }
             | Self::ClientRefused { .. } => Level::Warn,
             Self::SessionFailed { .. } => Level::Debug,
             _ => Level::Info,
@@ -254,6 +268,17 @@ impl Event<'_> {
                 put("file", Text(file));
                 "certificate-read"
             }
+            Self::Ordered { uid, request } => {
+                put("uid", Number(u64::from(*uid)));
+                put("request", Text(request));
+                "ordered"
+            }
+            Self::OrderRefused { uid, request, why } => {
+                put("uid", Number(u64::from(*uid)));
+                put("request", Text(request));
+                put("why", Text(why));
+                "order-refused"
+            }
             Self::RecipientRefused { client, to, why } => {
                 put("client", Text(client));
                 put("to", Text(to));
@@ -314,10 +339,11 @@ impl Event<'_> {
                 put("id", Id(*id));
                 "completed"
             }
-            Self::Reported { id, report, to } => {
+            Self::Reported { id, report, to, of } => {
                 put("id", Id(*id));
                 put("report", Id(*report));
                 put("to", Text(to));
+                put("of", Text(of));
                 "reported"
             }
             Self::Badmail { id, why } => {
@@ -362,6 +388,10 @@ impl Event<'_> {
             Self::WayWell { way } => {
                 put("way", Text(way));
                 "way-well"
+            }
+            Self::NetworkBack { wait_secs } => {
+                put("wait", Number(*wait_secs));
+                "network-back"
             }
             Self::PickupBad { file, why } => {
                 put("file", Text(file));

@@ -7,14 +7,16 @@ use crate::mail::Outcome;
 use crate::mail::Reason;
 use crate::mail::Status;
 use crate::mail::envelope::Notify;
+use crate::mail::report::Action;
 use crate::queue::Progress;
 use crate::queue::Stage;
+use crate::queue::progress::TOLD_DELAY;
 
 /// What follows from an attempt.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Follows {
-    /// Recipients that were given up now and whose sender wants to hear.
-    pub report: Vec<usize>,
+    /// Recipients whose sender is to hear now, and of what.
+    pub report: Vec<(usize, Action)>,
     /// Recipients that were given up now and nobody is to hear, or there is nobody: badmail.
     pub unreported: Vec<usize>,
     /// Recipients that are to be tried again on this way.
@@ -32,14 +34,27 @@ pub struct Life {
     pub age: Duration,
     /// How long it is tried.
     pub expire: Duration,
+    /// When its sender is told that it takes long, if at all.
+    pub notice: Option<Duration>,
+}
+
+impl Follows {
+    /// Whether the sender is to hear of a delay.
+    pub fn tells_delay(&self) -> bool {
+        self.report.iter().any(|(_, of)| *of == Action::Delayed)
+    }
 }
 
 /// Puts `outcomes` (by place in the envelope) into `progress`. A recipient that would be tried again although the
 /// message has expired is given up, unless the setup is at fault.
+///
+/// `done` is what a recipient that was handed on has come to, when a report about it would be ours to write: the next
+/// hop has not promised to.
 pub fn fold(
     progress: &mut Progress,
     envelope: &Envelope,
     outcomes: Vec<(usize, Outcome)>,
+    done: Option<Action>,
     life: Life,
 ) -> Follows {
     let mut follows = Follows::default();
@@ -47,7 +62,14 @@ pub fn fold(
     progress.age = life.age;
     for (at, outcome) in outcomes {
         match outcome {
-            Outcome::Done(reason) => progress.set(at, Stage::Delivered, reason),
+            Outcome::Done(reason) => {
+                progress.set(at, Stage::Delivered, reason);
+                if let Some(action) = done
+                    && wants(envelope, at, Notify::success)
+                {
+                    follows.report.push((at, action));
+                }
+            }
             Outcome::Later(reason) if life.age >= life.expire => {
                 give_up(progress, envelope, &mut follows, at, expired(&reason));
             }
@@ -64,7 +86,27 @@ pub fn fold(
         }
     }
     follows.over = progress.waiting().next().is_none();
+    let late = life.notice.is_some_and(|notice| life.age >= notice);
+    if late && follows.again && !follows.held && progress.told & TOLD_DELAY == 0 {
+        // A fault of the setup is the operator's to hear, not the sender's (promise G3).
+        let waiting = progress
+            .waiting()
+            .filter(|&at| wants(envelope, at, Notify::delay));
+        follows
+            .report
+            .extend(waiting.map(|at| (at, Action::Delayed)));
+        if follows.tells_delay() {
+            progress.told |= TOLD_DELAY;
+        }
+    }
     follows
+}
+
+/// Whether there is a sender who wants to hear of this. Nobody reports on what has the null sender, a report above
+/// all (RFC 3461 s6.1).
+fn wants(envelope: &Envelope, at: usize, wish: fn(Notify) -> bool) -> bool {
+    let recipient = envelope.recipients.get(at);
+    envelope.sender.is_some() && recipient.is_some_and(|to| wish(to.notify))
 }
 
 fn give_up(
@@ -75,11 +117,9 @@ fn give_up(
     reason: Reason,
 ) {
     progress.set(at, Stage::Failed, reason);
-    let asked = envelope.recipients.get(at).map(|r| r.notify);
     // RFC 3461 s4.1: NEVER and a list without FAILURE both mean silence. It is kept all the same (promise G2).
-    let wanted = matches!(asked, Some(Notify::On { failure: true, .. }));
-    if wanted && envelope.sender.is_some() {
-        follows.report.push(at);
+    if wants(envelope, at, Notify::failure) {
+        follows.report.push((at, Action::Failed));
     } else {
         follows.unreported.push(at);
     }
@@ -103,7 +143,9 @@ pub fn expired(last: &Reason) -> Reason {
 mod tests {
     use super::{Follows, Life, fold};
     use crate::mail::envelope::{Notify, Recipient};
+    use crate::mail::report::Action;
     use crate::mail::{Address, Envelope, Outcome, Reason, Status};
+    use crate::queue::progress::TOLD_DELAY;
     use crate::queue::{Progress, Stage};
     use std::time::Duration;
 
@@ -127,13 +169,21 @@ mod tests {
         }
     }
 
+    fn hours(hours: u64) -> Duration {
+        Duration::from_secs(hours * 3600)
+    }
+
+    fn life(age: u64) -> Life {
+        Life {
+            age: hours(age),
+            expire: hours(24),
+            notice: Some(hours(4)),
+        }
+    }
+
     fn after(outcomes: Vec<(usize, Outcome)>, hours: u64) -> (Progress, Follows) {
         let mut progress = Progress::new(3);
-        let life = Life {
-            age: Duration::from_secs(hours * 3600),
-            expire: Duration::from_secs(24 * 3600),
-        };
-        let follows = fold(&mut progress, &envelope(), outcomes, life);
+        let follows = fold(&mut progress, &envelope(), outcomes, None, life(hours));
         (progress, follows)
     }
 
@@ -152,7 +202,7 @@ mod tests {
             (Stage::Failed, Stage::Waiting)
         );
         let want = Follows {
-            report: vec![0],
+            report: vec![(0, Action::Failed)],
             unreported: vec![1],
             again: true,
             held: false,
@@ -164,19 +214,46 @@ mod tests {
     #[test]
     fn time_runs_out_for_a_slow_peer_but_not_for_a_wrong_password() {
         let (progress, follows) = after(vec![(0, Outcome::Later(reason()))], 24);
-        assert_eq!(
-            (progress.stage(0), follows.report),
-            (Stage::Failed, vec![0])
-        );
+        assert_eq!(progress.stage(0), Stage::Failed);
+        assert_eq!(follows.report, [(0, Action::Failed)]);
         let (progress, follows) = after(vec![(0, Outcome::Hold(reason()))], 240);
         assert_eq!(progress.stage(0), Stage::Waiting);
         assert!(follows.held && follows.again && follows.report.is_empty());
     }
 
     #[test]
-    fn it_is_over_when_nobody_waits() {
-        let all = (0..3).map(|at| (at, Outcome::Done(reason()))).collect();
-        let (_, follows) = after(all, 1);
-        assert!(follows.over && !follows.again);
+    fn a_delay_is_told_once_to_those_who_may_hear_of_it() {
+        let later = || vec![(0, Outcome::Later(reason())), (1, Outcome::Later(reason()))];
+        let (progress, follows) = after(later(), 3);
+        assert_eq!((progress.told, follows.report), (0, vec![]));
+        let (mut progress, follows) = after(later(), 4);
+        // The third waits too, untried on another way; the second said NEVER.
+        assert_eq!(follows.report, [(0, Action::Delayed), (2, Action::Delayed)]);
+        assert_eq!(progress.told, TOLD_DELAY);
+        let follows = fold(&mut progress, &envelope(), later(), None, life(5));
+        assert_eq!(follows.report, []);
+        let mut nobody = envelope();
+        nobody.sender = None;
+        let follows = fold(&mut Progress::new(3), &nobody, later(), None, life(5));
+        assert_eq!(follows.report, []);
+    }
+
+    #[test]
+    fn success_is_reported_where_it_was_asked_for_and_nobody_else_will() {
+        let mut envelope = envelope();
+        envelope.recipients[1].notify = Notify::On {
+            success: true,
+            failure: false,
+            delay: false,
+        };
+        for (done, report) in [
+            (None, vec![]),
+            (Some(Action::Relayed), vec![(1, Action::Relayed)]),
+        ] {
+            let all = (0..3).map(|at| (at, Outcome::Done(reason()))).collect();
+            let follows = fold(&mut Progress::new(3), &envelope, all, done, life(1));
+            assert_eq!(follows.report, report);
+            assert!(follows.over && !follows.again);
+        }
     }
 }

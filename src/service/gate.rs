@@ -14,6 +14,7 @@ use crate::mail::Status;
 use crate::net::Peer;
 use crate::net::clock;
 use crate::net::random;
+use crate::policy::access::Networks;
 use crate::queue::Door;
 use crate::service::event::Event;
 use crate::service::live::Live;
@@ -33,13 +34,15 @@ pub struct Client {
     pub ip: IpAddr,
     /// By which door.
     pub door: Door,
-    /// A process of this box that we know by other means than its address: it may relay.
+    /// A process of this box that we know by other means than its address.
     pub trusted: bool,
+    /// Whether it may relay for being what it is, without a login.
+    pub relays: bool,
 }
 
 impl Client {
-    /// Who is at the other end of a connection to a listener.
-    pub fn of(peer: Peer) -> Self {
+    /// Who is at the other end of a connection to a listener with this list of who may relay.
+    pub fn of(peer: Peer, relay: &Networks) -> Self {
         let (ip, trusted) = match peer {
             Peer::Ip(address) => (address.ip(), false),
             Peer::Local => (IpAddr::V4(Ipv4Addr::LOCALHOST), true),
@@ -48,6 +51,7 @@ impl Client {
             ip,
             door: Door::Smtp,
             trusted,
+            relays: trusted || relay.contain(ip),
         }
     }
 }
@@ -83,26 +87,31 @@ pub fn may_begin(service: &Service, live: &Live, who: Client) -> Result<(), Faul
     Err(Fault::TooFast)
 }
 
+/// What the log says to who wants to relay.
+const NO_RELAY: &str =
+    "the relay list does not name this client: listen.relay, or access.relay without one";
+
 /// Local domains are open to whoever may connect; everything else is relaying (promise G5).
 pub fn may_send(live: &Live, who: Client, session: &Session, to: &Address) -> Result<(), Fault> {
     let access = &live.config.access;
     let domain = to.domain();
-    let may_relay = who.trusted || session.login.is_some() || access.relay.contain(who.ip);
+    let may_relay = who.relays || session.login.is_some();
     let verdict = if live.config.routing.is_local(domain) {
         if !has_mailbox(&live.config.local, to) {
             Err((Fault::NoMailbox, "local.mailboxes does not name it"))
         } else if !may_relay && is_routed(to) && !is_listed(&live.config.local, to) {
             // RFC 5321 s3.6.1 and s4.1.1.3: nobody has to relay for whom a local part names.
-            let why =
-                "a path in the local part is relaying, and access.relay does not name this client";
-            Err((Fault::NoRelay, why))
+            Err((
+                Fault::NoRelay,
+                "a path in the local part is relaying; no relay list names this client",
+            ))
         } else {
             Ok(())
         }
     } else if may_relay || access.relay_domains.iter().any(|one| one.matches(domain)) {
         Ok(())
     } else {
-        Err((Fault::NoRelay, "access.relay does not name this client"))
+        Err((Fault::NoRelay, NO_RELAY))
     };
     verdict.map_err(|(fault, why)| {
         emit(&Event::RecipientRefused {
@@ -229,6 +238,7 @@ mod tests {
     use crate::mail::Address;
     use crate::net::tls::Tls;
     use crate::net::{Peer, TrustedClock};
+    use crate::policy::access::{Network, Networks};
     use crate::service::live::Live;
     use crate::smtp::fault::Fault;
     use crate::smtp::server::settings::Session;
@@ -242,7 +252,8 @@ mod tests {
     }
 
     fn client(ip: &str) -> Client {
-        Client::of(Peer::from_addr(format!("{ip}:1").parse().unwrap()))
+        let relay = Networks::new(vec![Network::parse("10.0.0.0/8").unwrap()]);
+        Client::of(Peer::from_addr(format!("{ip}:1").parse().unwrap()), &relay)
     }
 
     #[test]
@@ -251,13 +262,13 @@ mod tests {
         for (ip, good) in [("10.0.0.1", true), ("10.1.2.3", false), ("11.0.0.1", false)] {
             assert_eq!(may_connect(&live, client(ip)).is_ok(), good, "{ip}");
         }
-        assert!(may_connect(&live, Client::of(Peer::Local)).is_ok());
+        assert!(may_connect(&live, Client::of(Peer::Local, &Networks::default())).is_ok());
     }
 
     #[test]
     fn who_may_send_where() {
         let live = live(
-            "[access]\nrelay = ['10.0.0.0/8']\nrelay_domains = ['office.example']\n\
+            "[access]\nrelay_domains = ['office.example']\n\
              [local]\ndomains = ['nas.lan', 'two.lan']\nmailboxes = ['Alerts', 'info@two.lan', 'a%b']",
         );
         let logged_in = Session {

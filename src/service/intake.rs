@@ -16,6 +16,7 @@ use crate::mail::Envelope;
 use crate::mail::Status;
 use crate::mail::date::Date;
 use crate::mail::envelope::Body;
+use crate::mail::envelope::TlsWish;
 use crate::mail::header;
 use crate::mail::header::Facts;
 use crate::mail::header::Field;
@@ -195,6 +196,9 @@ impl Intake {
         if envelope.body == Body::Seven && facts.body_8bit {
             // Said or not, it is; the next hop must be told.
             envelope.body = Body::Eight;
+        }
+        if envelope.tls == TlsWish::Usual && facts.tls_optional {
+            envelope.tls = TlsWish::Optional;
         }
         let accept = Accept {
             arrived: service.clock.raw(),

@@ -10,8 +10,12 @@ use crate::disk::journal::Joined;
 use crate::disk::stored::StoredBody;
 use crate::mail::Address;
 use crate::mail::Envelope;
+use crate::mail::Reason;
 use crate::mail::Recipient;
+use crate::mail::Status;
+use crate::mail::envelope::Notify;
 use crate::mail::envelope::Ret;
+use crate::mail::envelope::TlsWish;
 use crate::mail::header::Facts;
 use crate::mail::header::Plan;
 use crate::mail::header::Walker;
@@ -19,6 +23,7 @@ use crate::mail::report::Action;
 use crate::mail::report::Fate;
 use crate::mail::report::Report;
 use crate::mail::trace::Origin;
+use crate::net::clock;
 use crate::net::random;
 use crate::queue::Accept;
 use crate::queue::Dates;
@@ -45,8 +50,8 @@ pub fn badmail(service: &Service) -> Badmail {
     Badmail::new(&service.folders.badmail, caps)
 }
 
-/// Reports the recipients that were given up to the sender. Writes the message's progress (or its end) in the same
-/// stroke as the report. False when it could not be made durable.
+/// Reports to the sender what follows. Writes the message's progress (or its end) in the same stroke as the report.
+/// False when it could not be made durable.
 pub async fn report(
     service: &Rc<Service>,
     attempt: &mut Attempt,
@@ -64,10 +69,17 @@ pub async fn report(
     };
     match write(service, attempt, progress, follows, &sender, joined).await {
         Ok(report) => {
+            let mut of: Vec<&str> = Vec::new();
+            for (_, action) in &follows.report {
+                if !of.contains(&action.word()) {
+                    of.push(action.word());
+                }
+            }
             emit(&Event::Reported {
                 id,
                 report,
                 to: &sender.to_string(),
+                of: &of.join(","),
             });
             true
         }
@@ -104,20 +116,29 @@ async fn write(
     let Accept {
         arrived,
         dates,
+        door,
         origin,
         envelope,
         ..
     } = &attempt.message.stored.accept;
+    let from = (*door == Door::Smtp).then(|| came_from(origin));
     let now = service.clock.believed();
-    let recipients = follows.report.iter();
-    let fates: Vec<Fate<'_>> = recipients
-        .filter_map(|&at| {
+    let left = live.expire().saturating_sub(attempt.age);
+    // A recipient that waits on another way may not have been tried.
+    let untried = Reason::ours(Status::new(4, 4, 7), "it has not been tried yet");
+    let fates: Vec<Fate<'_>> = follows
+        .report
+        .iter()
+        .filter_map(|&(at, action)| {
+            let reason = progress.reason(at);
             Some(Fate {
                 recipient: envelope.recipients.get(at)?,
-                action: Action::Failed,
-                reason: progress.reason(at)?,
-                last_attempt: now,
-                retry_until: None,
+                action,
+                reason: reason.unwrap_or(&untried),
+                last_attempt: now.filter(|_| reason.is_some()),
+                retry_until: now
+                    .filter(|_| action == Action::Delayed)
+                    .map(|now| now.after(left)),
             })
         })
         .collect();
@@ -132,14 +153,19 @@ async fn write(
         from: &live.config.delivery.report_from,
         to: sender,
         envid: envelope.envid.as_deref(),
-        received_from: Some(origin),
-        arrival: (*dates == Dates::Good).then_some(*arrived),
+        received_from: from,
+        // A date from before this program was built is that of a clock that had not been set.
+        arrival: (*dates == Dates::Good && *arrived >= clock::build_date()).then_some(*arrived),
         subject: &facts.subject,
         message_id: &facts.message_id,
         fates: &fates,
-        ret: envelope
-            .ret
-            .unwrap_or(if full { Ret::Full } else { Ret::Headers }),
+        ret: match (envelope.tls, envelope.ret) {
+            // RFC 8689 s5: what had to be kept secret on its way there is not sent back whole.
+            (TlsWish::Required, _) => Ret::Headers,
+            (_, Some(ret)) => ret,
+            (_, None) if full => Ret::Full,
+            (_, None) => Ret::Headers,
+        },
         utf8: envelope.utf8,
         eight: facts.body_8bit,
     };
@@ -167,11 +193,20 @@ async fn write(
         }
     }
     intake.put(report.tail().as_bytes()).await.map_err(failed)?;
+    let required = envelope.tls == TlsWish::Required;
     let mut envelope: Envelope = report.envelope();
+    if required {
+        envelope.tls = TlsWish::Required;
+    }
+    let trouble = |fate: &Fate<'_>| matches!(fate.action, Action::Failed | Action::Delayed);
     if let Some(copy) = &live.config.delivery.report_copy_to
         && copy != sender
+        && fates.iter().any(trouble)
     {
-        envelope.recipients.push(Recipient::new(copy.clone()));
+        envelope.recipients.push(Recipient {
+            notify: Notify::Never,
+            ..Recipient::new(copy.clone())
+        });
     }
     let taken = intake
         .finish(service, envelope, &Facts::default(), Some(joined))
@@ -179,6 +214,17 @@ async fn write(
         .map_err(|why| why.to_string())?;
     service.schedule(taken.id, &taken.ways);
     Ok(taken.id)
+}
+
+/// The name that a client gave itself, else its address: an origin is `192.0.2.7 (nas)`, perhaps with more behind it.
+fn came_from(origin: &str) -> &str {
+    let named = origin
+        .split_once(" (")
+        .and_then(|(_, rest)| rest.split_once(')'));
+    named.map_or_else(
+        || origin.split(' ').next().unwrap_or(origin),
+        |(name, _)| name,
+    )
 }
 
 /// Keeps a message in badmail for those recipients that were given up without anybody to tell. False when it could

@@ -11,9 +11,9 @@ use smol::Timer;
 use smol::future;
 
 use crate::base::MsgId;
+use crate::disk::accounts::user_name;
 use crate::disk::badmail::Verdict;
 use crate::disk::folders::sync_folder;
-use crate::disk::folders::user_name;
 use crate::disk::letter;
 use crate::disk::letter::Given;
 use crate::disk::letter::Letter;

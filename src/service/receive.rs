@@ -27,6 +27,7 @@ use crate::service::intake::Intake;
 use crate::service::intake::NotTaken;
 use crate::service::live::Live;
 use crate::service::log::emit;
+use crate::service::naming::Naming;
 use crate::service::shared::Service;
 use crate::smtp::fault::Fault;
 use crate::smtp::server::Order;
@@ -52,6 +53,8 @@ pub async fn listen(service: Rc<Service>, listener: Listener, at: usize) {
         };
         let task = client(Rc::clone(&service), stream, peer, at);
         service.tasks.spawn(task).detach();
+        // It is looked at before the next one is taken: a flood would else fill the memory before it meets its cap.
+        future::yield_now().await;
     }
 }
 
@@ -71,7 +74,8 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
             });
         }
     };
-    let who = Client::of(peer);
+    let who = Client::of(peer, &door.relay);
+
     let ip = who.ip;
     let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
     let place = service.clients.enter(
@@ -102,12 +106,14 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
         (true, Some(_)) => None,
     };
     if let Some(stream) = stream {
+        let look = door.listen.reverse_dns.filter(|_| refusal.is_none());
+        let naming = Naming::begin(&service, ip, look);
         let server = match refusal {
             Some((fault, _)) => Server::refused(settings, Some(ip), &fault, now),
             None => Server::new(settings, Some(ip), implicit, clock::tick()),
         };
         // One place for it: the session is most of what a connection costs.
-        converse(&service, &live, stream, server, who).await;
+        converse(&service, &live, stream, server, who, naming).await;
     }
     drop(place);
     service.idle.ring();
@@ -154,6 +160,7 @@ pub async fn converse(
     mut stream: Stream,
     mut server: Server,
     who: Client,
+    mut naming: Naming,
 ) {
     let mut block = vec![0; SMALL];
     let (mut at, mut end) = (0, 0);
@@ -238,7 +245,8 @@ pub async fn converse(
                 server.on_verdict(verdict);
             }
             Order::Begin { session, envelope } => {
-                let begun = begin(service, who, session, envelope.utf8, &stream);
+                let name = naming.name().await;
+                let begun = begin(service, who, session, envelope.utf8, &stream, name);
                 incoming = Some(begun);
                 server.on_verdict(Ok(()));
             }
@@ -297,8 +305,7 @@ pub async fn converse(
             Order::Etrn { .. } | Order::Atrn { .. } => server.on_verdict(Err(Fault::NotHeld)),
         }
     }
-    // The peer may be gone already.
-    let _ = stream.close().await;
+    stream.end().await;
 }
 
 /// Lets logins be bound to the connection, where that is safe.
@@ -314,6 +321,7 @@ fn begin(
     session: &Session,
     utf8: bool,
     stream: &Stream,
+    name: Option<&str>,
 ) -> Incoming {
     let cipher = stream.session().map(|agreed| agreed.to_string());
     let protocol = Protocol {
@@ -324,7 +332,7 @@ fn begin(
     };
     let from = Origin::Network {
         helo: &session.hello,
-        rdns: None,
+        rdns: name,
         ip: who.ip,
         protocol,
         cipher: cipher.as_deref(),

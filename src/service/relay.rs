@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use smol::Timer;
 use smol::future;
 use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
@@ -17,10 +16,12 @@ use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
 use crate::mail::Status;
+use crate::mail::report::Action;
 use crate::net::Stream;
 use crate::net::clock;
 use crate::net::dial::Dial;
 use crate::net::random;
+use crate::net::ready::Alarm;
 use crate::net::within::Patience;
 use crate::policy::route::Next;
 use crate::service::attempt;
@@ -294,7 +295,9 @@ impl Talk<'_> {
                     }
                 }
                 Order::Finished(outcomes) => {
-                    if let Some(attempt) = current.take() {
+                    if let Some(mut attempt) = current.take() {
+                        // A peer that offers DSN reports for itself (RFC 3461 s5.2.1).
+                        attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
                         let places = attempt.recipients.clone();
                         let outcomes = places.into_iter().zip(outcomes).collect();
                         conclude::conclude(service, next, attempt, outcomes).await;
@@ -313,9 +316,9 @@ impl Talk<'_> {
         for attempt in waiting.into_iter().chain(current) {
             attempt::give_back(service, next, attempt);
         }
-        if let Some(mut stream) = stream {
-            // The peer may be gone already.
-            let _ = patience.wait(LINGER, stream.close()).await;
+        if let Some(stream) = stream {
+            // The peer may have stopped reading.
+            let _ = patience.wait(LINGER, stream.end()).await;
         }
     }
 
@@ -342,7 +345,7 @@ impl Talk<'_> {
                 true
             };
             let alarm = async {
-                Timer::after(LINGER).await;
+                Alarm::after(LINGER).await;
                 false
             };
             // Whatever the peer says unasked is a goodbye.

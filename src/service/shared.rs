@@ -24,6 +24,7 @@ use crate::mail::Recipient;
 use crate::net::Resolver;
 use crate::net::TrustedClock;
 use crate::net::clock;
+use crate::net::random;
 use crate::net::tls::Tls;
 use crate::policy::guard::Guard;
 use crate::policy::guard::Rates;
@@ -39,6 +40,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::operators;
 use crate::service::signal::Ending;
 use crate::service::signal::Wake;
 use crate::service::ways::Ways;
@@ -94,6 +96,8 @@ pub struct Service {
     pub folders: Folders,
     /// Names to addresses.
     pub resolver: Resolver,
+    /// Clients' addresses to names. What strangers make us ask for pushes nothing out of the other's cache.
+    pub reverse: Resolver,
     /// What all TLS shares.
     pub tls: Rc<Tls>,
     /// The wall clock, as far as it is believed.
@@ -116,6 +120,8 @@ pub struct Service {
     pub parked: Cell<usize>,
     /// Rung when something may be due.
     pub due: Wake,
+    /// Rung when a way may have gone down or become well.
+    pub health: Wake,
     /// Rung when a session in or out has ended.
     pub idle: Wake,
     /// Begins when the service is to end.
@@ -241,6 +247,19 @@ impl Service {
         self.due.ring();
     }
 
+    /// The network is there again: tries what is down, after a wait that keeps many boxes apart.
+    pub fn network_back(&self) {
+        self.resolver.forget();
+        let chance = random::chance();
+        let wait = self.ways.borrow_mut().on_network(self.now(), chance);
+        if let Some(wait) = wait {
+            emit(&Event::NetworkBack {
+                wait_secs: wait.as_secs(),
+            });
+            self.due.ring();
+        }
+    }
+
     /// Tries one message now.
     pub fn retry_one(&self, id: MsgId) {
         self.ways.borrow_mut().hurry_one(id, self.now());
@@ -285,6 +304,14 @@ impl Service {
         self.tls.forget_roots();
         self.resolver.forget();
         self.clock.hold(config.clock_floor);
+        self.reverse.forget();
+        if let Err(error) = operators::guard(&config.control.socket, &config.operators) {
+            let why = error.to_string();
+            emit(&Event::Trouble {
+                what: "control",
+                why: &why,
+            });
+        }
         self.live.replace(live);
         emit(&Event::Reloaded);
         let service = Rc::clone(self);

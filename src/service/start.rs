@@ -26,6 +26,9 @@ use crate::net::clock;
 use crate::net::given as sockets;
 use crate::net::listen::Listener;
 use crate::net::listen::Place;
+use crate::net::manager;
+use crate::net::manager::State;
+use crate::net::ready;
 use crate::net::resolver;
 use crate::net::signals::Signal;
 use crate::net::signals::Signals;
@@ -41,6 +44,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::network;
 use crate::service::notices;
 use crate::service::pickups;
 use crate::service::receive;
@@ -62,7 +66,9 @@ pub fn run(
     log::start(config.log.level, config.log.json);
     let tasks = Rc::new(LocalExecutor::new());
     let (service, recovery) = open(config, Box::new(reread), Rc::clone(&tasks))?;
-    smol::block_on(tasks.run(serve(service, recovery)))
+    // A task like the others, so that it is looked at only when something is there for it.
+    let serving = tasks.spawn(serve(service, recovery));
+    ready::block_on(tasks.run(serving)).map_err(|error| StartError::Io(error.to_string()))?
 }
 
 fn folders(config: &Config) -> Result<Folders, StartError> {
@@ -87,12 +93,12 @@ fn open(
     let worker = Worker::start().map_err(io)?;
     let clock = Arc::new(TrustedClock::new());
     let tls = Tls::new(Arc::clone(&clock));
-    let resolver = Resolver::new(resolver::Settings {
+    let names = resolver::Settings {
         servers: config.dns.servers.clone(),
         timeout: Some(config.dns.timeout),
         trust_ad: config.dns.trust_ad,
         ..resolver::Settings::default()
-    });
+    };
     let limits = &config.limits;
     let options = Options {
         queue_bytes: limits.queue_bytes,
@@ -119,7 +125,8 @@ fn open(
         journal: opened.journal,
         worker,
         folders,
-        resolver,
+        reverse: Resolver::new(names.clone()),
+        resolver: Resolver::new(names),
         tls,
         clock,
         ways: RefCell::new(Ways::default()),
@@ -130,6 +137,7 @@ fn open(
         counts: Cell::default(),
         parked: Cell::default(),
         due: Wake::default(),
+        health: Wake::default(),
         idle: Wake::default(),
         ending: Ending::default(),
         tasks,
@@ -233,7 +241,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     sweep(&service);
     let live = service.live();
     let listeners = listeners(&live.config)?;
-    let control = control::bind(&live.config.control.socket)?;
+    let control = control::bind(&live.config)?;
     let mut signals =
         Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
     resume(&service, &recovery);
@@ -250,6 +258,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         .spawn(pickups::serve(Rc::clone(&service), recovery.claims))
         .detach();
     tasks.spawn(deliver::dispatch(Rc::clone(&service))).detach();
+    tasks.spawn(network::watch(Rc::clone(&service))).detach();
     tasks
         .spawn(control::serve(Rc::clone(&service), control))
         .detach();
@@ -259,6 +268,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
         queued: service.journal.usage().messages,
     });
     drop(live);
+    tell(State::Ready);
 
     loop {
         match signals.next().await {
@@ -275,9 +285,21 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     Ok(())
 }
 
+/// Tells the service manager, which may be wrong about us if it cannot be told.
+fn tell(state: State) {
+    if let Err(error) = manager::tell(state) {
+        let why = error.to_string();
+        emit(&Event::Trouble {
+            what: "service manager",
+            why: &why,
+        });
+    }
+}
+
 /// Lets what is under way end, then makes everything durable. A second signal cuts that short.
 async fn end(service: &Rc<Service>, mut signals: Signals) {
     emit(&Event::Stopping { signal: "stop" });
+    tell(State::Stopping);
     service.ending.begin();
     let quiet = async {
         while service.clients.total() > 0 || service.ways.borrow().sessions() > 0 {

@@ -24,6 +24,8 @@ pub struct Way {
     pub lingering: usize,
     /// Rung when one of those may have a message.
     pub linger: Rc<Wake>,
+    /// Up to when it is known whose senders are to be told of a delay.
+    pub told: Tick,
 }
 
 /// All of them.
@@ -123,6 +125,32 @@ impl Ways {
         (wait, expired)
     }
 
+    /// Takes off what has become late on a way since this was asked last. A message is late when no more than `left`
+    /// is left of its time.
+    pub fn take_late(&mut self, next: Next, now: Tick, left: Duration) -> Vec<Waiting> {
+        let told = std::mem::replace(&mut self.way(next).told, now);
+        let late = |at: Tick, waiting: &Waiting| waiting.expires <= at.after(left);
+        let seen = |waiting: &Waiting| told > Tick::default() && late(told, waiting);
+        self.schedule
+            .take_where(next, |waiting| late(now, waiting) && !seen(waiting))
+    }
+
+    /// Whether a way is down.
+    pub fn is_down(&self) -> bool {
+        self.ways
+            .values()
+            .any(|way| way.health.down_for(Tick::default()).is_some())
+    }
+
+    /// The network is there again: every way that is down may be tried a little later. Answers the longest wait, or
+    /// none when no way is down.
+    pub fn on_network(&mut self, now: Tick, chance: u32) -> Option<Duration> {
+        let waits = self.ways.values_mut();
+        waits
+            .filter_map(|way| way.health.on_network(now, chance))
+            .max()
+    }
+
     /// Try everything again: the configuration or the network changed, or the owner said so.
     pub fn hurry(&mut self, now: Tick) {
         for way in self.ways.values_mut() {
@@ -152,6 +180,7 @@ impl Ways {
         self.schedule.clear();
         for way in self.ways.values_mut() {
             way.health = Health::default();
+            way.told = Tick::default();
         }
     }
 

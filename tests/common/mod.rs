@@ -10,6 +10,8 @@
     clippy::print_stderr
 )]
 
+pub mod postfix;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -302,7 +304,7 @@ impl Sink {
         let port = free_port();
         let mut child = command("smtp-sink");
         // It wants to give up root, and then could not write here.
-        if rustix_is_root() {
+        if is_root() {
             child.args(["-u", "root"]);
         }
         let child = child
@@ -351,7 +353,8 @@ impl Drop for Sink {
     }
 }
 
-fn rustix_is_root() -> bool {
+/// Whether services may be started that want to be root.
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

@@ -15,10 +15,11 @@ mod tls;
 use std::future::Future;
 use std::rc::Rc;
 
+use mailroot::net::ready;
 use smol::LocalExecutor;
 
 /// Runs a test on an executor of its own; what it spawned ends with it.
 fn run<F: Future>(test: impl FnOnce(Rc<LocalExecutor<'static>>) -> F) -> F::Output {
     let executor = Rc::new(LocalExecutor::new());
-    smol::block_on(executor.run(test(Rc::clone(&executor))))
+    ready::block_on(executor.run(test(Rc::clone(&executor)))).unwrap()
 }

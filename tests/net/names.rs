@@ -11,7 +11,7 @@ use mailroot::dns::message::Fault;
 use mailroot::dns::tlsa::Tlsa;
 use mailroot::mail::Domain;
 use mailroot::net::resolver::{Resolver, Settings};
-use simple_dns::rdata::{A, AAAA, CNAME, MX, RData};
+use simple_dns::rdata::{A, AAAA, CNAME, MX, PTR, RData};
 use simple_dns::{CLASS, Name, Packet, QTYPE, RCODE, ResourceRecord, TYPE};
 use smol::LocalExecutor;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -488,5 +488,65 @@ fn what_needs_no_server_asks_none() {
             resolver.addresses(&wide).await,
             Err(LookupError::NotAName(wide))
         );
+    });
+}
+
+#[test]
+fn an_address_has_the_name_that_leads_back_to_it() {
+    run(async |executor| {
+        let ptr = |to: &'static str| RData::PTR(PTR(Name::new(to).unwrap()));
+        let (addr, log) = serve(&executor, move |q, _| {
+            let asked = Packet::parse(q).unwrap().questions[0].qname.to_string();
+            vec![match (kind(q), asked.as_str()) {
+                (TYPE::PTR, "1.2.0.192.in-addr.arpa") => reply(
+                    q,
+                    &[
+                        ("1.2.0.192.in-addr.arpa", ptr("bank.example")),
+                        ("1.2.0.192.in-addr.arpa", ptr("cam.example")),
+                    ],
+                ),
+                // Its owner claims somebody else's name, and his own address as one.
+                (TYPE::PTR, "2.2.0.192.in-addr.arpa") => reply(
+                    q,
+                    &[
+                        ("2.2.0.192.in-addr.arpa", ptr("bank.example")),
+                        ("2.2.0.192.in-addr.arpa", ptr("192.0.2.2")),
+                    ],
+                ),
+                (TYPE::A, "bank.example") => reply(q, &[("bank.example", v4(99))]),
+                (TYPE::A, "cam.example") => reply(q, &[("cam.example", v4(1))]),
+                _ => reply(q, &[]),
+            }]
+        })
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = folder.path().join("hosts");
+        std::fs::write(&hosts, "192.0.2.3 printer.lan printer\n").unwrap();
+        let resolver = Resolver::new(Settings {
+            servers: vec![addr],
+            timeout: Some(Duration::from_millis(LONG)),
+            attempts: Some(1),
+            resolv_conf: PathBuf::from("/nonexistent/resolv.conf"),
+            hosts,
+            trust_ad: false,
+        });
+        for (ip, want) in [
+            ("192.0.2.1", Some("cam.example")),
+            ("::ffff:192.0.2.1", Some("cam.example")),
+            ("192.0.2.2", None),
+            ("192.0.2.3", Some("printer.lan")),
+            ("192.0.2.4", None),
+            ("127.0.0.1", Some("localhost")),
+            ("::1", Some("localhost")),
+        ] {
+            let found = resolver.name_of(ip.parse().unwrap()).await;
+            assert_eq!(found.as_ref().map(Domain::as_str), want, "{ip}");
+        }
+        let asked = log.borrow().len();
+        // Nothing is asked about what only its own link knows, and what is known is not asked again.
+        for ip in ["169.254.1.1", "fe80::1", "192.0.2.1", "192.0.2.4"] {
+            resolver.name_of(ip.parse().unwrap()).await;
+        }
+        assert_eq!(log.borrow().len(), asked);
     });
 }

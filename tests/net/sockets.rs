@@ -1,15 +1,16 @@
 //! Listeners and the dialler.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use mailroot::net::dial::{Dial, Fault};
 use mailroot::net::listen::{Listener, Place};
+use mailroot::net::ready::Watched;
 use mailroot::net::stream::{Peer, Stream};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
-use smol::net::unix::UnixStream;
 
 use crate::run;
 
@@ -161,7 +162,9 @@ fn a_unix_socket_that_a_dead_service_left_is_taken_over_and_a_live_one_is_not() 
                 listener.accept().await
             })
         };
-        let mut out = Stream::unix(UnixStream::connect(&path).await.unwrap());
+        let out = UnixStream::connect(&path).unwrap();
+        out.set_nonblocking(true).unwrap();
+        let mut out = Stream::unix(Watched::new(out).unwrap());
         let (mut into, peer) = server.await;
         assert_eq!(peer, Peer::Local);
         assert_eq!(into.user().unwrap().uid, rustix::process::getuid().as_raw());

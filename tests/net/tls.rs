@@ -9,6 +9,7 @@ use mailroot::base::Wall;
 use mailroot::mail::Domain;
 use mailroot::net::clock::{TrustedClock, build_date};
 use mailroot::net::listen::{Listener, Place};
+use mailroot::net::ready::Watched;
 use mailroot::net::stream::Stream;
 use mailroot::net::tls::error::TlsError;
 use mailroot::net::tls::{Identity, Pin, Tls, Trust};
@@ -111,8 +112,9 @@ pub async fn pair(executor: &LocalExecutor<'static>) -> (Stream, Stream) {
     let listener = Listener::bind(&place, false).unwrap();
     let addr = listener.local_addr().unwrap();
     let accepted = executor.spawn(async move { listener.accept().await.0 });
-    let tcp = smol::net::TcpStream::connect(addr).await.unwrap();
-    (Stream::tcp(tcp).unwrap(), accepted.await)
+    let tcp = std::net::TcpStream::connect(addr).unwrap();
+    tcp.set_nonblocking(true).unwrap();
+    (Stream::tcp(Watched::new(tcp).unwrap()), accepted.await)
 }
 
 /// Shakes hands, and when that went well sends a line each way.

@@ -1,0 +1,160 @@
+//! Writes queued messages as files that the pickup folder understands (see `PICKUP.md`).
+//!
+//! A file names only the recipients that still wait, so nobody gets the message twice when it is put into a pickup
+//! folder again. It is there whole and durable or not at all, and never replaces another.
+//!
+//! Limit: age and tries are not written down; a message that is taken in again begins anew.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::base::MsgId;
+use crate::disk::body::Stored;
+use crate::disk::fault::LoadError;
+use crate::disk::folders::sync_folder;
+use crate::disk::peek::Peek;
+use crate::mail::envelope::Body;
+use crate::mail::envelope::Notify;
+use crate::mail::envelope::Ret;
+use crate::queue::progress::Stage;
+
+/// Why a message was not written.
+#[derive(Debug)]
+pub enum Fault {
+    /// It cannot be read back.
+    Load(LoadError),
+    /// A file of that name is there already.
+    Exists(PathBuf),
+    /// The system refused; the path says where.
+    Io(PathBuf, io::Error),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Load(error) => error.fmt(f),
+            Self::Exists(path) => write!(f, "{} is there already", path.display()),
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// A message that was written.
+#[derive(Debug)]
+pub struct Exported {
+    /// Where.
+    pub path: PathBuf,
+    /// Its body is BINARYMIME: a pickup folder would mend its bare CR and LF.
+    pub binary: bool,
+}
+
+/// Writes one message into `folder` as `<id>.eml`.
+pub fn export(peek: &Peek, id: MsgId, folder: &Path) -> Result<Exported, Fault> {
+    let path = folder.join(format!("{id}.eml"));
+    let temp = folder.join(format!(".{id}.export"));
+    let failed = |error| Fault::Io(path.clone(), error);
+    match fs::symlink_metadata(&path) {
+        Ok(_) => return Err(Fault::Exists(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let stored = peek.stored(id).map_err(Fault::Load)?;
+    let written = write(peek, id, &stored, &temp);
+    let written = written.and_then(|()| {
+        fs::rename(&temp, &path)
+            .and_then(|()| sync_folder(folder))
+            .map_err(failed)
+    });
+    if let Err(fault) = written {
+        // Under its dot-name it is no message to anybody.
+        let _ = fs::remove_file(&temp);
+        return Err(fault);
+    }
+    Ok(Exported {
+        path,
+        binary: stored.accept.envelope.body == Body::Binary,
+    })
+}
+
+fn write(peek: &Peek, id: MsgId, stored: &Stored, temp: &Path) -> Result<(), Fault> {
+    let failed = |error| Fault::Io(temp.to_owned(), error);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(temp)
+        .map_err(failed)?;
+    file.write_all(envelope(stored).as_bytes())
+        .map_err(failed)?;
+    peek.load(id, |bytes| file.write_all(bytes))
+        .map_err(Fault::Load)?;
+    file.sync_all().map_err(failed)
+}
+
+/// The lines at the top: the envelope without the recipients that are dealt with.
+fn envelope(stored: &Stored) -> String {
+    let envelope = &stored.accept.envelope;
+    let mut top = match &envelope.sender {
+        Some(address) => format!("X-Sender: {address}\r\n"),
+        None => "X-Sender: <>\r\n".to_owned(),
+    };
+    let mut line = |name: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = write!(top, "{name}: {value}\r\n");
+    };
+    match envelope.ret {
+        Some(Ret::Full) => line("X-Ret", "full"),
+        Some(Ret::Headers) => line("X-Ret", "hdrs"),
+        None => {}
+    }
+    if let Some(envid) = &envelope.envid {
+        line("X-Envid", envid);
+    }
+    let mut said = Notify::default();
+    for (at, to) in envelope.recipients.iter().enumerate() {
+        let stage = stored.progress.as_ref().map(|p| p.stage(at));
+        if stage.is_some_and(|stage| stage != Stage::Waiting) {
+            continue;
+        }
+        if to.notify != said {
+            said = to.notify;
+            line("X-Notify", &notify(said));
+        }
+        line("X-Receiver", &to.address.to_string());
+        if let Some(orcpt) = &to.orcpt {
+            line("X-Orcpt", orcpt);
+        }
+    }
+    line("X-Dot-Stuffed", "no");
+    top
+}
+
+fn notify(notify: Notify) -> String {
+    let Notify::On {
+        success,
+        failure,
+        delay,
+    } = notify
+    else {
+        return "never".to_owned();
+    };
+    let words = [(success, "success"), (failure, "failure"), (delay, "delay")];
+    let said: Vec<&str> = words
+        .iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, word)| *word)
+        .collect();
+    match said.as_slice() {
+        // Cannot be said on the wire, so it does not come from there.
+        [] => "never".to_owned(),
+        said => said.join(","),
+    }
+}

@@ -1,0 +1,219 @@
+//! Real clients against the real binary: each logs in over TLS, on the port with STARTTLS and on the one where TLS comes
+//! first, verifies our certificate, and each message that arrives is compared with the one that was sent.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test helpers; Clippy's own exception covers test functions only"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod commands;
+mod libraries;
+mod relays;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+use common::{Folder, MAILROOT, Mailroot, free_port, must};
+
+/// Who may log in, and the password.
+const USER: &str = "tim";
+const PASSWORD: &str = "hunter2";
+
+/// A mailroot with two ports that want TLS and a login; it keeps what it gets in its drop folder.
+struct House {
+    folder: Folder,
+    service: Mailroot,
+    starttls: u16,
+    implicit: u16,
+    /// The authority that vouches for `localhost`.
+    ca: PathBuf,
+}
+
+impl House {
+    fn start(name: &str) -> Self {
+        let folder = Folder::new(name);
+        let ca = certificates(folder.path());
+        let users = folder.path().join("users");
+        must(
+            Command::new(MAILROOT)
+                .args(["passwd", "--users"])
+                .arg(&users)
+                .arg(USER),
+            format!("{PASSWORD}\n").as_bytes(),
+        );
+        let (starttls, implicit) = (free_port(), free_port());
+        let home = folder.path().join("home");
+        let d = folder.path().display();
+        let config = folder.file(
+            "box.toml",
+            format!(
+                "home = '{d}/home'\nhostname = 'box.example'\n\
+                 [[listen]]\naddress = '127.0.0.1:{starttls}'\nrequire_tls = true\nrequire_auth = true\n\
+                 [[listen]]\naddress = '127.0.0.1:{implicit}'\ntls = 'implicit'\nrequire_auth = true\n\
+                 [tls]\ncertificate = '{d}/cert.pem'\nkey = '{d}/key.pem'\n\
+                 [users]\nfile = '{d}/users'\n[local]\ndomains = ['office.example']\n"
+            ),
+        );
+        let mut command = Command::new(MAILROOT);
+        command.arg("run").arg(config);
+        let service = Mailroot::spawn(&home, command);
+        Self {
+            folder,
+            service,
+            starttls,
+            implicit,
+            ca,
+        }
+    }
+
+    /// Both ports, with how TLS begins there.
+    fn ports(&self) -> [(&'static str, u16); 2] {
+        [("starttls", self.starttls), ("implicit", self.implicit)]
+    }
+
+    /// Everything that came, in the order in which it was accepted, once it is so many.
+    fn arrived(&self, count: usize) -> Vec<Arrived> {
+        self.service.completed(count);
+        let drop = self.service.home.join("drop");
+        let mut files: Vec<(u64, PathBuf)> = fs::read_dir(drop)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| {
+                let id = path.file_stem().unwrap().to_str().unwrap();
+                (u64::from_str_radix(id, 16).unwrap(), path)
+            })
+            .collect();
+        files.sort();
+        let all: Vec<Arrived> = files
+            .iter()
+            .map(|(_, path)| Arrived::parse(&fs::read(path).unwrap()))
+            .collect();
+        assert_eq!(all.len(), count);
+        all
+    }
+}
+
+/// Makes an authority and a certificate for this host; where the authority's own certificate is.
+fn certificates(folder: &Path) -> PathBuf {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "Test");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(names).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    fs::write(folder.join("cert.pem"), leaf.pem()).unwrap();
+    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    let ca = folder.join("ca.pem");
+    fs::write(&ca, issuer.pem()).unwrap();
+    ca
+}
+
+/// A message as it lies in the drop folder.
+struct Arrived {
+    sender: String,
+    recipients: Vec<String>,
+    /// Our own Received field, unfolded.
+    trace: String,
+    /// What was sent: everything below our own fields.
+    text: String,
+}
+
+impl Arrived {
+    fn parse(file: &[u8]) -> Self {
+        let text = String::from_utf8(file.to_vec()).unwrap();
+        let (mut sender, mut recipients, mut trace) = (String::new(), Vec::new(), String::new());
+        let mut rest = text.as_str();
+        while trace.is_empty() || rest.starts_with([' ', '\t']) {
+            let (line, tail) = rest.split_once("\r\n").unwrap();
+            rest = tail;
+            match line.split_once(": ") {
+                Some(("X-Sender", value)) => sender.push_str(value),
+                Some(("X-Receiver", value)) => recipients.push(value.to_owned()),
+                Some(("X-Dot-Stuffed" | "Return-Path", _)) => {}
+                _ => {
+                    trace.push_str(line.trim_start());
+                    trace.push(' ');
+                }
+            }
+        }
+        Self {
+            sender,
+            recipients,
+            trace,
+            text: rest.to_owned(),
+        }
+    }
+
+    /// What follows the header.
+    fn body(&self) -> &str {
+        self.text.split_once("\r\n\r\n").unwrap().1
+    }
+
+    /// It came by this way, for both recipients, and is what was sent, byte for byte.
+    fn is(&self, way: &str, sent: &str) {
+        self.came_by(way);
+        assert_eq!(self.sender, "alice@nas.example", "{way}");
+        assert_eq!(
+            self.recipients,
+            ["bob@office.example", "eve@office.example"],
+            "{way}"
+        );
+        let want = sent.replace("WAY", way);
+        assert!(
+            self.text == want,
+            "{way}: what arrived differs:\n--- sent\n{want:?}\n--- arrived\n{:?}",
+            self.text
+        );
+    }
+
+    /// The trace field says that there was TLS and a login.
+    fn came_by(&self, way: &str) {
+        let trace = &self.trace;
+        assert!(
+            trace.contains("with ESMTPSA") && trace.contains("(TLS1."),
+            "{way}: {trace}"
+        );
+    }
+}
+
+/// A message with what breaks careless clients and servers: leading dots, a line of the greatest length, trailing
+/// blanks, 8-bit text, tabs, and an empty line at the end. WAY stands where a client's way is to be named.
+fn small() -> String {
+    let long = "x".repeat(998);
+    format!(
+        "From: Alice <alice@nas.example>\r\nTo: Bob <bob@office.example>\r\nSubject: WAY\r\n\
+         Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <WAY@nas.example>\r\n\
+         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\
+         X-Folded: one\r\n\ttwo\r\n   three\r\n\r\n\
+         .\r\n..\r\n.dot\r\n\r\n{long}\r\nB\u{fc}ro \u{2603}\r\ntrailing  \t\r\n\ttab\r\nFrom here\r\n\r\n"
+    )
+}
+
+/// The same with some 300 kB more: a body that does not fit into a journal record.
+fn large() -> String {
+    use std::fmt::Write as _;
+    let mut text = small();
+    for n in 0..4000 {
+        write!(text, "line {n} {}\r\n", "0123456789".repeat(7)).unwrap();
+    }
+    text
+}
+
+/// What goes to which port: the large message where TLS comes first.
+fn letter(way: &str) -> String {
+    if way.starts_with("implicit") {
+        large()
+    } else {
+        small()
+    }
+}
