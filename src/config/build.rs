@@ -27,6 +27,7 @@ use crate::config::model::PasswordPlace;
 use crate::config::model::Peer;
 use crate::config::model::Pickup;
 use crate::config::model::Route;
+use crate::config::model::Sts;
 use crate::config::model::Timeouts;
 use crate::config::settings::Block;
 use crate::config::settings::Settings;
@@ -89,6 +90,7 @@ impl Build {
             pickup: pickup(&settings.one("pickup")?)?,
             badmail: badmail(&settings.one("badmail")?)?,
             dns: dns(&settings.one("dns")?)?,
+            sts: sts(&settings.one("sts")?, &home)?,
             log: log(&settings.one("log")?)?,
             control: self.control(&settings.one("control")?, &home)?,
             operators: operators(&settings.one("operators")?)?,
@@ -459,6 +461,14 @@ fn dns(block: &Block) -> Option<Dns> {
         servers: block.get("servers")?,
         timeout: block.get("timeout")?,
         trust_ad: block.get("trust_ad")?,
+    })
+}
+
+fn sts(block: &Block, home: &Path) -> Option<Sts> {
+    Some(Sts {
+        port: u16::try_from(block.get::<u32>("port")?).ok()?,
+        ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
+        timeout: block.get("timeout")?,
     })
 }
 

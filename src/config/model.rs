@@ -52,6 +52,8 @@ pub struct Config {
     pub badmail: Badmail,
     /// How names are looked up.
     pub dns: Dns,
+    /// How policies of MTA-STS are fetched.
+    pub sts: Sts,
     /// What is logged, and how.
     pub log: Log,
     /// The control socket.
@@ -283,6 +285,17 @@ pub struct Dns {
     pub timeout: Duration,
     /// Whether those on other hosts are believed about DNSSEC.
     pub trust_ad: bool,
+}
+
+/// How policies of MTA-STS are fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sts {
+    /// The port of HTTPS.
+    pub port: u16,
+    /// A file with the only trusted authorities; `None` is the built-in ones.
+    pub ca: Option<PathBuf>,
+    /// The wait for all of it.
+    pub timeout: Duration,
 }
 
 /// What is logged, and how.

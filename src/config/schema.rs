@@ -150,6 +150,11 @@ pub const SECTIONS: &[Section] = &[
         help: "How names are looked up.",
     },
     Section {
+        name: "sts",
+        many: false,
+        help: "MTA-STS: what domains say about TLS to their mail exchangers.",
+    },
+    Section {
         name: "log",
         many: false,
         help: "What is written to standard error.",
@@ -679,6 +684,26 @@ pub const ROWS: &[Row] = &[
         "false",
         "Whether a name server on another host is believed when it says that DNSSEC has proved an answer; whoever is \
          on the way there could say so. One on this host always is.",
+    ),
+    // MTA-STS.
+    Row::set(
+        "sts.port",
+        Kind::Int(1, 65_535),
+        "443",
+        "The port at which policies are fetched.",
+    ),
+    Row::unset(
+        "sts.ca",
+        Kind::Path,
+        "/etc/ssl/test-ca.pem",
+        "A PEM file with the only authorities that are trusted for the servers of policies, and for the exchangers \
+         that a policy speaks of. Without it: the public authorities built in.",
+    ),
+    Row::set(
+        "sts.timeout",
+        Kind::Wait(1, HOUR),
+        "1m",
+        "How long fetching a policy may take.",
     ),
     // Log.
     Row::set(

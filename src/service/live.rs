@@ -39,6 +39,8 @@ pub struct Live {
     pub certificate: Option<Certificate>,
     /// Who may log in.
     pub users: Option<Arc<Users>>,
+    /// TLS to servers of MTA-STS policies, and to exchangers that such a policy speaks of.
+    pub sts_tls: tls::Client,
 }
 
 /// One way out at work.
@@ -77,7 +79,12 @@ impl Live {
                 tls: tls.client(trust, None),
             }
         });
+        let sts_trust = match &config.sts.ca {
+            Some(file) => Trust::CaFile(file.clone()),
+            None => Trust::Roots,
+        };
         Ok(Rc::new(Self {
+            sts_tls: tls.client(sts_trust, None),
             outs: outs.collect(),
             doors: doors.collect(),
             certificate,

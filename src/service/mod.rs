@@ -26,12 +26,14 @@ pub mod network;
 pub mod notices;
 pub mod operators;
 pub mod pickups;
+pub mod policies;
 pub mod receive;
 pub mod relay;
 pub mod shared;
 pub mod show;
 pub mod signal;
 pub mod start;
+pub mod sts;
 pub mod users;
 pub mod ways;
 

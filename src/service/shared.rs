@@ -41,6 +41,7 @@ use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
 use crate::service::operators;
+use crate::service::policies::Policies;
 use crate::service::signal::Ending;
 use crate::service::signal::Wake;
 use crate::service::ways::Ways;
@@ -132,6 +133,8 @@ pub struct Service {
     pub started: Tick,
     /// How long the home has been run in all.
     pub ageing: Ageing,
+    /// What domains say about TLS to their exchangers.
+    pub policies: Policies,
 }
 
 impl Service {
@@ -243,6 +246,7 @@ impl Service {
     /// Tries everything now.
     pub fn retry_all(&self) {
         self.resolver.forget();
+        self.policies.forget_failures();
         self.ways.borrow_mut().hurry(self.now());
         self.due.ring();
     }
@@ -250,6 +254,7 @@ impl Service {
     /// The network is there again: tries what is down, after a wait that keeps many boxes apart.
     pub fn network_back(&self) {
         self.resolver.forget();
+        self.policies.forget_failures();
         let chance = random::chance();
         let wait = self.ways.borrow_mut().on_network(self.now(), chance);
         if let Some(wait) = wait {
@@ -303,6 +308,7 @@ impl Service {
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
         self.resolver.forget();
+        self.policies.forget_failures();
         self.clock.hold(config.clock_floor);
         self.reverse.forget();
         if let Err(error) = operators::guard(&config.control.socket, &config.operators) {

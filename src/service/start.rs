@@ -47,6 +47,7 @@ use crate::service::log::emit;
 use crate::service::network;
 use crate::service::notices;
 use crate::service::pickups;
+use crate::service::policies::Policies;
 use crate::service::receive;
 use crate::service::shared::Reread;
 use crate::service::shared::Service;
@@ -142,6 +143,7 @@ fn open(
         ending: Ending::default(),
         tasks,
         ageing: Ageing::new(opened.recovery.running, clock::tick()),
+        policies: Policies::open(&config.home),
         started: clock::tick(),
     });
     Ok((service, opened.recovery))
