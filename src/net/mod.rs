@@ -51,6 +51,7 @@ pub mod given;
 pub mod http;
 pub mod https;
 pub mod listen;
+pub mod local;
 pub mod manager;
 pub mod netlink;
 pub mod proxy;

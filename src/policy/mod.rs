@@ -5,6 +5,7 @@
 pub mod access;
 pub mod guard;
 pub mod health;
+pub mod pace;
 pub mod retry;
 pub mod route;
 pub mod sts;

@@ -16,6 +16,7 @@ pub mod deliver;
 pub mod door;
 pub mod dropping;
 pub mod event;
+pub mod fair;
 pub mod fold;
 pub mod gate;
 pub mod intake;
@@ -34,6 +35,7 @@ pub mod show;
 pub mod signal;
 pub mod start;
 pub mod sts;
+pub mod targets;
 pub mod users;
 pub mod ways;
 

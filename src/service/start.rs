@@ -142,6 +142,7 @@ fn open(
         idle: Wake::default(),
         ending: Ending::default(),
         tasks,
+        listening: RefCell::default(),
         ageing: Ageing::new(opened.recovery.running, clock::tick()),
         policies: Policies::open(&config.home),
         started: clock::tick(),
@@ -250,6 +251,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     service.watch_clock();
 
     for (at, name, listener) in listeners {
+        service.listening.borrow_mut().extend(listener.local_addr());
         let address = listener.local_addr().map_or(name, |at| at.to_string());
         emit(&Event::Listening { address: &address });
         let task = receive::listen(Rc::clone(&service), listener, at);
