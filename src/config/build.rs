@@ -314,8 +314,16 @@ impl Build {
         let exchanger_tls = match via {
             Via::Mx if block.entry("tls").is_some() => tls,
             Via::Hold if block.entry("tls").is_some() && hosts.is_empty() => tls,
-            _ => Tls::Opportunistic,
+            _ => Tls::Dane,
         };
+        let file = |name| block.get(name).map(|file: PathBuf| home.join(file));
+        let identity = file("certificate").map(|chain| {
+            let key = file("key").unwrap_or_else(|| chain.clone());
+            (chain, key)
+        });
+        if identity.is_none() && block.entry("key").is_some() {
+            self.blame(block.place_of("key"), Complaint::KeyAlone);
+        }
         let route = Route {
             via,
             hosts: hosts.into_iter().map(peer).collect(),
@@ -324,7 +332,9 @@ impl Build {
             source: block.get("source")?,
             tls,
             exchanger_tls,
-            ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
+            mta_sts: block.get("mta_sts")?,
+            identity,
+            ca: file("ca"),
             login: login(block, home)?,
             connections: block.get("connections")?,
             connections_total: block
@@ -386,7 +396,7 @@ impl Build {
                 Complaint::ImplicitWithoutTls,
             ),
             (
-                route.ca.is_some() && route.tls != Tls::Verify,
+                route.ca.is_some() && !matches!(route.tls, Tls::Verify | Tls::Dane),
                 "ca",
                 Complaint::UselessCa,
             ),

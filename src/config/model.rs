@@ -213,6 +213,10 @@ pub struct Route {
     pub tls: Tls,
     /// How it is used with mail exchangers.
     pub exchanger_tls: Tls,
+    /// Whether mail exchangers are held to their domain's policy of MTA-STS.
+    pub mta_sts: bool,
+    /// What we show to hosts that ask for it: a certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// A file with the only trusted authorities; `None` is the built-in ones.
     pub ca: Option<PathBuf>,
     /// How to log in; `None` is not at all.

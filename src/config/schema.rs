@@ -513,9 +513,30 @@ pub const ROWS: &[Row] = &[
         "verify",
         "verify: always, and the certificate must be good. require: always, any certificate. opportunistic: when \
          offered, any certificate. pin:HEX: always, and the certificate or its public key must have this SHA-256. off: never. \
-         Mail exchangers get opportunistic unless another is written with via = \"mx\".",
+         dane: as the host's TLSA records say, where DNSSEC vouches for them, else verify for smart hosts and opportunistic \
+         for mail exchangers. dane-only: never without them. Mail exchangers get dane unless another is written with via = \"mx\".",
     )
     .iis("AlwaysUseSsl", "off"),
+    Row::set(
+        "route.mta_sts",
+        Kind::Bool,
+        "true",
+        "Whether mail exchangers are held to the policy that their domain publishes with MTA-STS.",
+    ),
+    Row::unset(
+        "route.certificate",
+        Kind::Path,
+        "/etc/ssl/nas.pem",
+        "A PEM file with the certificate that is shown to hosts that ask for one, then those that lead to its authority. \
+         A changed file is used from the next connection on. Without it: none is shown.",
+    ),
+    Row::unset(
+        "route.key",
+        Kind::Path,
+        "/etc/ssl/private/nas.key",
+        "A PEM file with its private key, readable by its owner alone (chmod 600). Without it: the key is in the \
+         certificate's file.",
+    ),
     Row::unset(
         "route.implicit_tls",
         Kind::Bool,

@@ -30,6 +30,7 @@ pub mod pickups;
 pub mod policies;
 pub mod receive;
 pub mod relay;
+pub mod secure;
 pub mod shared;
 pub mod show;
 pub mod signal;

@@ -1,5 +1,6 @@
 //! A session with a host: connects, drives the client machine, and sends one message after the other.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
-use crate::config::Tls;
 use crate::config::model::Route;
+use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
@@ -21,7 +22,6 @@ use crate::net::clock;
 use crate::net::dial::Dial;
 use crate::net::random;
 use crate::net::ready::Alarm;
-use crate::net::tls;
 use crate::net::within::Patience;
 use crate::policy::route::Next;
 use crate::service::attempt;
@@ -30,6 +30,8 @@ use crate::service::conclude;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::secure;
+use crate::service::secure::Plan;
 use crate::service::shared::Service;
 use crate::service::targets::End;
 use crate::service::targets::Failed;
@@ -73,35 +75,82 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                 return conclude::way_failed(service, next, failed.held, &failed.reason).await;
             }
         };
-        let (stream, client, host) = match connect(service, out, &target).await {
-            Ok(open) => open,
-            Err(failed) => {
-                targets.on_failure(failed);
-                continue;
-            }
-        };
-        service.ways.borrow_mut().way(next).host = host;
-        let talk = Talk {
-            service,
-            live: &live,
-            out,
-            next,
-            target: &target,
-        };
-        match talk.run(stream, client, first).await {
+        match host(service, &live, out, next, (&target, &domain), first).await {
             None => return,
-            Some((attempt, outcome)) => {
-                let held = matches!(outcome, Outcome::Hold(_));
-                let reason = outcome.reason().clone();
-                if held {
-                    // Another host would get the same password: one login for each step of the waits (promise G3).
+            Some(Unsent {
+                attempt,
+                failed,
+                last,
+            }) => {
+                if last {
                     attempt::give_back(service, next, attempt);
-                    return conclude::way_failed(service, next, held, &reason).await;
+                    return conclude::way_failed(service, next, failed.held, &failed.reason).await;
                 }
-                targets.on_failure(Failed { held, reason });
+                targets.on_failure(failed);
                 first = attempt;
             }
         }
+    }
+}
+
+/// A host took nothing.
+struct Unsent {
+    attempt: Attempt,
+    failed: Failed,
+    /// Another host would do no better.
+    last: bool,
+}
+
+/// Sends what is due to one host; once more without TLS when that is allowed and TLS does not work.
+async fn host(
+    service: &Rc<Service>,
+    live: &Live,
+    out: &Out,
+    next: Next,
+    (target, domain): (&Target, &Domain),
+    mut attempt: Attempt,
+) -> Option<Unsent> {
+    let wish = attempt.message.stored.accept.envelope.tls;
+    let unsent = |attempt, failed| {
+        Some(Unsent {
+            attempt,
+            failed,
+            last: false,
+        })
+    };
+    let mut plan = match secure::plan(service, live, out, (target, domain), wish).await {
+        Ok(plan) => plan,
+        Err(failed) => return unsent(attempt, failed),
+    };
+    loop {
+        let (stream, client, name) = match connect(service, out, target, &plan).await {
+            Ok(open) => open,
+            Err(failed) => return unsent(attempt, failed),
+        };
+        service.ways.borrow_mut().way(next).host = name;
+        let talk = Talk {
+            service,
+            live,
+            out,
+            next,
+            target,
+            plan: &plan,
+            broken: Cell::new(false),
+        };
+        let outcome;
+        (attempt, outcome) = talk.run(stream, client, attempt).await?;
+        if talk.broken.get() && plan.or_without {
+            plan = plan.without(out);
+            continue;
+        }
+        // Another host would get the same password: one login for each step of the waits (promise G3).
+        let held = matches!(outcome, Outcome::Hold(_));
+        let reason = outcome.reason().clone();
+        return Some(Unsent {
+            attempt,
+            failed: Failed { held, reason },
+            last: held,
+        });
     }
 }
 
@@ -122,6 +171,7 @@ async fn connect(
     service: &Rc<Service>,
     out: &Out,
     target: &Target,
+    plan: &Plan<'_>,
 ) -> Result<(Stream, Client, String), Failed> {
     let login = match &out.route.login {
         // What was found in DNS gets no password.
@@ -137,8 +187,8 @@ async fn connect(
             })
         }
     };
-    let (stream, address) = open(service, out, target).await?;
-    let settings = dialog(&out.route, target, address, login);
+    let (stream, address) = open(service, out, target, plan).await?;
+    let settings = dialog(&out.route, target, plan, address, login);
     let host = settings.peer.clone();
     let tls = stream.is_tls();
     Ok((stream, Client::new(settings, tls, nonce()), host))
@@ -154,6 +204,7 @@ async fn open(
     service: &Rc<Service>,
     out: &Out,
     target: &Target,
+    plan: &Plan<'_>,
 ) -> Result<(Stream, SocketAddr), Failed> {
     let timeouts = &out.route.timeouts;
     let host = &target.peer;
@@ -179,52 +230,46 @@ async fn open(
         .connect(&targets)
         .await
         .map_err(|error| Failed::later(1, format!("{}: {error}", host.name)))?;
-    let (mode, tls) = encryption(out, target);
-    if !host.implicit_tls || mode == Tls::Off {
+    if !host.implicit_tls || plan.starttls == StartTls::Never {
         return Ok((stream, address));
     }
-    match tls.start(stream, &host.name, timeouts.greeting).await {
-        Ok(stream) => Ok((stream, address)),
-        Err(error) if error.is_setup() => {
-            Err(Failed::hold(7, 5, format!("{}: {error}", host.name)))
-        }
-        Err(error) => Err(Failed::later(2, format!("{}: {error}", host.name))),
-    }
-}
-
-/// How TLS is used with a host.
-fn encryption<'a>(out: &'a Out, target: &Target) -> (Tls, &'a tls::Client) {
-    match target.role {
-        Role::SmartHost => (out.route.tls, &out.tls),
-        Role::Exchanger => (out.route.exchanger_tls, &out.exchanger_tls),
-    }
+    let shaken = plan.client.start(stream, &host.name, timeouts.greeting);
+    shaken
+        .await
+        .map(|stream| (stream, address))
+        .map_err(|error| {
+            let text = format!("{}: {error}{}", host.name, plan.because);
+            if error.is_setup() {
+                Failed::hold(7, 5, text)
+            } else {
+                Failed::later(2, text)
+            }
+        })
 }
 
 fn dialog(
     route: &Route,
     target: &Target,
+    plan: &Plan<'_>,
     address: SocketAddr,
     login: Option<settings::Login>,
 ) -> settings::Settings {
     let host = &target.peer;
-    let mode = match target.role {
-        Role::SmartHost => route.tls,
-        Role::Exchanger => route.exchanger_tls,
-    };
     let peer = match host.name.ip() {
         Some(_) => host.name.to_string(),
         None => format!("{} [{}]", host.name, address.ip()),
     };
     settings::Settings {
         role: target.role,
-        starttls: match mode {
-            Tls::Off => StartTls::Never,
-            Tls::Opportunistic => StartTls::IfOffered,
-            Tls::Require | Tls::Verify | Tls::Pin(_) => StartTls::Required,
-        },
+        starttls: plan.starttls,
+        proved: plan.proved,
         login_without_tls: route.login.as_ref().is_some_and(|login| login.insecure),
         login,
-        messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
+        messages: if plan.once {
+            1
+        } else {
+            usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX)
+        },
         timeouts: settings::Timeouts {
             greeting: route.timeouts.greeting,
             command: route.timeouts.command,
@@ -243,6 +288,9 @@ struct Talk<'a> {
     out: &'a Out,
     next: Next,
     target: &'a Target,
+    plan: &'a Plan<'a>,
+    /// A handshake failed.
+    broken: Cell<bool>,
 }
 
 impl Talk<'_> {
@@ -299,13 +347,17 @@ impl Talk<'_> {
                         continue;
                     };
                     let wait = self.out.route.timeouts.greeting;
-                    let (_, tls) = encryption(self.out, self.target);
-                    match tls.start(plain, &self.target.peer.name, wait).await {
+                    let name = &self.target.peer.name;
+                    match self.plan.client.start(plain, name, wait).await {
                         Ok(secure) => {
                             stream = Some(secure);
                             client.on_tls();
                         }
-                        Err(error) => client.on_tls_failed(&error.to_string(), error.is_setup()),
+                        Err(error) => {
+                            self.broken.set(true);
+                            let text = format!("{error}{}", self.plan.because);
+                            client.on_tls_failed(&text, error.is_setup());
+                        }
                     }
                 }
                 Order::Ready => {
