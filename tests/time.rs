@@ -3,6 +3,7 @@
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing
 )]
@@ -12,11 +13,12 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use common::{Folder, MAILROOT, Mailroot, Talk, free_port, have, must};
 use mailroot::base::Wall;
 use mailroot::mail::date;
+use mailroot::net::clock;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// The library that lies about the time, if it can be had.
@@ -42,8 +44,7 @@ struct Box {
 }
 
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.unwrap().as_secs()
+    clock::wall().as_secs()
 }
 
 impl Box {

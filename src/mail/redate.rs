@@ -53,7 +53,7 @@ mod tests {
     fn redated(top: &str, missing: bool) -> Option<String> {
         let today = Wall::from_secs(1_795_305_600);
         let (count, front) = redate(top.as_bytes(), today, missing)?;
-        Some(String::from_utf8(front).unwrap() + &top[count..])
+        Some(String::from_utf8(front).unwrap() + top.split_at(count).1)
     }
 
     #[test]
@@ -74,7 +74,7 @@ mod tests {
             "Received: ",
             "Subject: x\r\n\r\n",
             "Received: from x; Thu, 1 Jan 1970 00:00:09 +0000\r\nSubject: x\r\n",
-            &GUESS[..40],
+            GUESS.split_at(40).0,
         ] {
             assert_eq!(redated(top, true), None, "{top:?}");
         }

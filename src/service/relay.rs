@@ -1,6 +1,7 @@
 //! A session with a host: connects, drives the client machine, and sends one message after the other.
 
 use std::cell::Cell;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use smol::io::AsyncReadExt;
 use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
+use crate::config::model::Peer;
 use crate::config::model::Route;
 use crate::mail::Domain;
 use crate::mail::Envelope;
@@ -22,6 +24,7 @@ use crate::net::clock;
 use crate::net::dial::Dial;
 use crate::net::random;
 use crate::net::ready::Alarm;
+use crate::net::tls::error::TlsError;
 use crate::net::within::Patience;
 use crate::policy::route::Next;
 use crate::service::attempt;
@@ -132,10 +135,11 @@ async fn host(
             service,
             live,
             out,
-            next,
+            next: Cell::new(next),
             target,
             plan: &plan,
             broken: Cell::new(false),
+            rest: None,
         };
         let outcome;
         (attempt, outcome) = talk.run(stream, client, attempt).await?;
@@ -151,6 +155,90 @@ async fn host(
             failed: Failed { held, reason },
             last: held,
         });
+    }
+}
+
+/// Sends what is held for these domains over a connection that their host opened and turned around (RFC 2645 s4): it
+/// is the server from now on, and greets. `peer` is that host, as `name [address]`. What it does not take is held on.
+///
+/// Whether it may have that mail, and whether there is any ([`Service::held`]), is for the caller to know.
+pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, peer: &str) {
+    let live = service.live();
+    let mut ways: Vec<Next> = domains.iter().map(|domain| live.next(domain)).collect();
+    ways.retain(|next| next.is_held());
+    ways.sort_unstable();
+    ways.dedup();
+    let fetch = Fetch::begin(service, ways);
+    let mut rest = fetch.ways.clone();
+    let first = loop {
+        let Some(next) = rest.pop() else { return };
+        if let Some(attempt) = attempt::take(service, next).await {
+            break (next, attempt);
+        }
+    };
+    let (next, attempt) = first;
+    let (Some(out), Some(domain)) = (live.out(next), attempt.domain().cloned()) else {
+        return attempt::give_back(service, next, attempt);
+    };
+    let target = Target {
+        peer: Peer {
+            name: domain,
+            port: 0,
+            implicit_tls: false,
+        },
+        role: Role::Exchanger,
+        addresses: Vec::new(),
+        place: None,
+    };
+    let settings = settings::Settings {
+        starttls: StartTls::Never,
+        proved: false,
+        ..talker(&out.route, Role::Exchanger, peer.to_owned())
+    };
+    peer.clone_into(&mut service.ways.borrow_mut().way(next).host);
+    let client = Client::new(settings, stream.is_tls(), nonce());
+    let talk = Talk {
+        service,
+        live: &live,
+        out,
+        next: Cell::new(next),
+        target: &target,
+        plan: &Plan::never(out),
+        broken: Cell::new(false),
+        rest: Some(RefCell::new(rest)),
+    };
+    if let Some((attempt, outcome)) = talk.run(stream, client, attempt).await {
+        let next = talk.next.get();
+        attempt::give_back(service, next, attempt);
+        conclude::way_failed(service, next, false, outcome.reason()).await;
+    }
+}
+
+/// Ways whose mail is being fetched, until this goes.
+struct Fetch {
+    service: Rc<Service>,
+    ways: Vec<Next>,
+}
+
+impl Fetch {
+    fn begin(service: &Rc<Service>, ways: Vec<Next>) -> Self {
+        for next in &ways {
+            service.ways.borrow_mut().fetch(*next, service.now());
+        }
+        Self {
+            service: Rc::clone(service),
+            ways,
+        }
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        for next in &self.ways {
+            let now = self.service.now();
+            self.service.ways.borrow_mut().end_fetch(*next, now);
+        }
+        self.service.due.ring();
     }
 }
 
@@ -259,17 +347,22 @@ fn dialog(
         Some(_) => host.name.to_string(),
         None => format!("{} [{}]", host.name, address.ip()),
     };
+    let usual = talker(route, target.role, peer);
     settings::Settings {
-        role: target.role,
         starttls: plan.starttls,
         proved: plan.proved,
         login_without_tls: route.login.as_ref().is_some_and(|login| login.insecure),
         login,
-        messages: if plan.once {
-            1
-        } else {
-            usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX)
-        },
+        messages: if plan.once { 1 } else { usual.messages },
+        ..usual
+    }
+}
+
+/// What every conversation of a route has.
+fn talker(route: &Route, role: Role, peer: String) -> settings::Settings {
+    settings::Settings {
+        role,
+        messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
         timeouts: settings::Timeouts {
             greeting: route.timeouts.greeting,
             command: route.timeouts.command,
@@ -286,11 +379,14 @@ struct Talk<'a> {
     service: &'a Rc<Service>,
     live: &'a Live,
     out: &'a Out,
-    next: Next,
+    /// The way it sends for.
+    next: Cell<Next>,
     target: &'a Target,
     plan: &'a Plan<'a>,
     /// A handshake failed.
     broken: Cell<bool>,
+    /// Of a connection that was turned around: further ways whose mail goes over it. It is not kept for more.
+    rest: Option<RefCell<Vec<Next>>>,
 }
 
 impl Talk<'_> {
@@ -301,7 +397,7 @@ impl Talk<'_> {
         mut client: Client,
         first: Attempt,
     ) -> Option<(Attempt, Outcome)> {
-        let (service, next) = (self.service, self.next);
+        let service = self.service;
         let mut stream = Some(stream);
         let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
@@ -353,15 +449,11 @@ impl Talk<'_> {
                             stream = Some(secure);
                             client.on_tls();
                         }
-                        Err(error) => {
-                            self.broken.set(true);
-                            let text = format!("{error}{}", self.plan.because);
-                            client.on_tls_failed(&text, error.is_setup());
-                        }
+                        Err(error) => self.tls_failed(&error, &mut client),
                     }
                 }
                 Order::Ready => {
-                    attempt::way_well(service, next);
+                    attempt::way_well(service, self.next.get());
                     self.target.on_success(service, self.out);
                     let message = match waiting.take() {
                         Some(attempt) => Some(attempt),
@@ -401,7 +493,7 @@ impl Talk<'_> {
                         attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
                         let places = attempt.recipients.clone();
                         let outcomes = places.into_iter().zip(outcomes).collect();
-                        conclude::conclude(service, next, attempt, outcomes).await;
+                        conclude::conclude(service, self.next.get(), attempt, outcomes).await;
                     }
                 }
                 Order::Refused(outcome) => refused = Some(outcome),
@@ -412,6 +504,7 @@ impl Talk<'_> {
             // The peer may have stopped reading.
             let _ = patience.wait(LINGER, stream.end()).await;
         }
+        let next = self.next.get();
         if let Some(attempt) = current {
             attempt::give_back(service, next, attempt);
         }
@@ -427,11 +520,26 @@ impl Talk<'_> {
         None
     }
 
+    fn tls_failed(&self, error: &TlsError, client: &mut Client) {
+        self.broken.set(true);
+        let text = format!("{error}{}", self.plan.because);
+        client.on_tls_failed(&text, error.is_setup());
+    }
+
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
     /// has changed and this connection is the old one's.
     async fn following(&self, stream: Option<&mut Stream>) -> Option<Attempt> {
-        let (service, next) = (self.service, self.next);
-        let stream = stream?;
+        let service = self.service;
+        if let Some(rest) = &self.rest {
+            loop {
+                if let Some(attempt) = attempt::take(service, self.next.get()).await {
+                    return Some(attempt);
+                }
+                let next = rest.borrow_mut().pop()?;
+                self.next.set(next);
+            }
+        }
+        let (next, stream) = (self.next.get(), stream?);
         loop {
             if !std::ptr::eq(Rc::as_ptr(&service.live()), self.live) {
                 return None;

@@ -77,11 +77,16 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// Without TLS, or without beginning it.
+    pub fn never(out: &'a Out) -> Self {
+        Self::new(StartTls::Never, &out.exchanger_tls, false)
+    }
+
     /// The same host again, without TLS.
     pub fn without(&self, out: &'a Out) -> Self {
         Self {
             once: self.once,
-            ..Self::new(StartTls::Never, &out.exchanger_tls, false)
+            ..Self::never(out)
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn usable(records: &[Tlsa]) -> Vec<Tlsa> {
         |one: &Tlsa, other: &Tlsa| (one.usage, one.selector) == (other.usage, other.selector);
     let beaten = |record: &Tlsa| {
         let stronger = |other: &&Tlsa| other.matching == SHA_512 && same(record, other);
-        record.matching == SHA_256 && good.iter().any(|other| stronger(other))
+        record.matching == SHA_256 && good.iter().any(stronger)
     };
     let best = good.iter().filter(|record| !beaten(record));
     best.map(|record| (*record).clone()).collect()
