@@ -28,6 +28,7 @@ use crate::config::model::Peer;
 use crate::config::model::Pickup;
 use crate::config::model::Proof;
 use crate::config::model::Route;
+use crate::config::model::Sts;
 use crate::config::model::Timeouts;
 use crate::config::model::Via;
 use crate::config::settings::Block;
@@ -87,6 +88,7 @@ impl Build {
                 .unwrap_or_else(|| hostname.clone()),
             listen: self.listen(settings, certificate.is_some(), users.is_some())?,
             certificate,
+            clock_floor: settings.one("tls")?.get("clock_floor")?,
             users,
             access: access(&settings.one("access")?)?,
             limits: self.limits(&settings.one("limits")?)?,
@@ -95,6 +97,7 @@ impl Build {
             pickup: pickup(&settings.one("pickup")?)?,
             badmail: badmail(&settings.one("badmail")?)?,
             dns: dns(&settings.one("dns")?)?,
+            sts: sts(&settings.one("sts")?, &home)?,
             log: log(&settings.one("log")?)?,
             control: self.control(&settings.one("control")?, &home)?,
             operators: operators(&settings.one("operators")?)?,
@@ -325,8 +328,16 @@ impl Build {
         let exchanger_tls = match via {
             Via::Mx if block.entry("tls").is_some() => tls,
             Via::Hold if block.entry("tls").is_some() && hosts.is_empty() => tls,
-            _ => Tls::Opportunistic,
+            _ => Tls::Dane,
         };
+        let file = |name| block.get(name).map(|file: PathBuf| home.join(file));
+        let identity = file("certificate").map(|chain| {
+            let key = file("key").unwrap_or_else(|| chain.clone());
+            (chain, key)
+        });
+        if identity.is_none() && block.entry("key").is_some() {
+            self.blame(block.place_of("key"), Complaint::KeyAlone);
+        }
         let route = Route {
             via,
             hosts: hosts.into_iter().map(peer).collect(),
@@ -336,7 +347,9 @@ impl Build {
             source: block.get("source")?,
             tls,
             exchanger_tls,
-            ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
+            mta_sts: block.get("mta_sts")?,
+            identity,
+            ca: file("ca"),
             login: login(block, home)?,
             connections: block.get("connections")?,
             connections_total: block
@@ -404,7 +417,7 @@ impl Build {
                 Complaint::ImplicitWithoutTls,
             ),
             (
-                route.ca.is_some() && route.tls != Tls::Verify,
+                route.ca.is_some() && !matches!(route.tls, Tls::Verify | Tls::Dane),
                 "ca",
                 Complaint::UselessCa,
             ),
@@ -581,6 +594,14 @@ fn dns(block: &Block) -> Option<Dns> {
         servers: block.get("servers")?,
         timeout: block.get("timeout")?,
         trust_ad: block.get("trust_ad")?,
+    })
+}
+
+fn sts(block: &Block, home: &Path) -> Option<Sts> {
+    Some(Sts {
+        port: u16::try_from(block.get::<u32>("port")?).ok()?,
+        ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
+        timeout: block.get("timeout")?,
     })
 }
 

@@ -194,7 +194,7 @@ impl fmt::Display for Complaint {
                  implicit_tls = false",
             ),
             Self::UselessCa => {
-                f.write_str("`route.ca` is used with tls = \"verify\" only; take one of them out")
+                f.write_str("`route.ca` is used with tls = \"verify\" or \"dane\" only; take one of them out")
             }
             Self::PasswordWithoutUser => {
                 f.write_str("there is a password and no account; write user = \"me@example.com\"")

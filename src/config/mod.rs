@@ -131,6 +131,7 @@ mod tests {
                 "fetched_by" => {
                     format!("[[route]]\nvia = 'hold'\n{line}[users]\nfile = '/u'\n")
                 }
+                "key" => format!("[[route]]\nhosts=['a.example']\ncertificate='/y'\n{line}"),
                 "insecure_auth" | "password_file" | "password_env" | "token_file" => {
                     format!("[[route]]\nhosts=['a.example']\nuser='u'\n{line}")
                 }

@@ -114,7 +114,9 @@ mod tests {
     use crate::mail::envelope::{Envelope, Notify, Recipient};
     use crate::mail::outcome::Reason;
     use crate::mail::status::Status;
+    use crate::queue::accept::Dates;
     use crate::queue::{Accept, Door, Priority, Progress, Stage};
+    use std::time::Duration;
 
     /// Taken in again, it must not reach anybody twice.
     #[test]
@@ -139,6 +141,8 @@ mod tests {
                 origin: String::new(),
                 priority: Priority::Normal,
                 header: None,
+                running: Duration::ZERO,
+                dates: Dates::Good,
                 envelope: Envelope {
                     recipients: vec![
                         to("a@x.example", Notify::Never),

@@ -49,6 +49,8 @@ pub mod connection;
 pub mod dial;
 pub mod files;
 pub mod given;
+pub mod http;
+pub mod https;
 pub mod listen;
 pub mod local;
 pub mod manager;

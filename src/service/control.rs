@@ -29,7 +29,7 @@ use crate::service::operators::Caller;
 use crate::service::operators::Standing;
 use crate::service::shared::Service;
 use crate::service::shared::StartError;
-use crate::service::shared::standing;
+use crate::service::shared::waiting;
 use crate::service::show::HEADING;
 use crate::service::show::Shown;
 use crate::service::show::WayShown;
@@ -343,7 +343,7 @@ async fn shown(
 fn waits_on(service: &Service, stored: &Stored) -> Vec<WayShown> {
     let live = service.live();
     let envelope = &stored.accept.envelope;
-    let (_, waiting) = standing(envelope, stored.progress.as_ref());
+    let waiting = waiting(envelope, stored.progress.as_ref());
     let mut seen = Vec::new();
     for to in waiting
         .into_iter()

@@ -5,11 +5,13 @@
 //! moment at which something is due (promise G7).
 
 pub mod active;
+pub mod ageing;
 pub mod attempt;
 pub mod certificate;
 pub mod clients;
 pub mod conclude;
 pub mod control;
+pub mod dates;
 pub mod deliver;
 pub mod door;
 pub mod dropping;
@@ -28,14 +30,17 @@ pub mod notices;
 pub mod operators;
 mod outgoing;
 pub mod pickups;
+pub mod policies;
 pub mod receive;
 pub mod relay;
+pub mod secure;
 pub mod shared;
 pub mod show;
 pub mod sign;
 pub mod signal;
 pub mod start;
 pub mod state;
+pub mod sts;
 pub mod targets;
 pub mod users;
 pub mod ways;
