@@ -225,6 +225,14 @@ pub const DNS_GRACE: Duration = Duration::from_millis(500);
 /// there.
 pub const DNS_SILENCE: Duration = Duration::from_secs(60);
 
+/// Most ways of single domains that new mail may begin: each takes some 400 bytes. A device sends to a handful of
+/// domains; what comes on top is refused for now, so that nobody fills the memory with names.
+pub const WAYS: usize = 4096;
+
+/// How long a smart host that stands in for another is kept before the first is tried again. Each of these tries may
+/// cost a connection time-out.
+pub const STAND_IN: Duration = Duration::from_secs(300);
+
 /// Bytes read at once from the kernel's news about the network; longer news are cut, and only their head is read.
 pub const NETLINK_STEP: usize = 4096;
 

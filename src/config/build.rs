@@ -28,16 +28,17 @@ use crate::config::model::Pickup;
 use crate::config::model::Proof;
 use crate::config::model::Route;
 use crate::config::model::Timeouts;
+use crate::config::model::Via;
 use crate::config::settings::Block;
 use crate::config::settings::Settings;
 use crate::mail::Address;
 use crate::mail::Domain;
 use crate::policy::access::Networks;
 use crate::policy::retry::Waits;
-use crate::policy::route::Next;
 use crate::policy::route::Pattern;
 use crate::policy::route::Routes;
 use crate::policy::route::Rule;
+use crate::policy::route::Way;
 use crate::smtp::sasl::mechanism;
 use crate::smtp::sasl::mechanism::Mechanism;
 use crate::smtp::sasl::mechanism::Mechanisms;
@@ -264,34 +265,44 @@ impl Build {
             if to.iter().any(known) && !block.spoiled {
                 self.blame(block.place_of("to"), Complaint::PatternTwice);
             }
-            let next = if block.get::<&str>("via")? == "drop" {
-                self.nothing_else(block);
-                Next::Drop
-            } else {
-                routes.push(self.route(block, hostname, home)?);
-                Next::Route(routes.len().saturating_sub(1))
+            let at = routes.len();
+            let (via, way) = match block.get::<&str>("via")? {
+                "mx" => (Via::Mx, Way::Apart(at)),
+                "mx-then-smart-host" => (Via::MxThenSmartHost, Way::Apart(at)),
+                "hold" => (Via::Hold, Way::Hold(at)),
+                "drop" => (Via::SmartHost, Way::Drop),
+                _ => (Via::SmartHost, Way::Together(at)),
             };
-            rules.push(Rule { to, next });
+            if way == Way::Drop {
+                self.useless(block, "drop", |name| !matches!(name, "to" | "via"));
+            } else {
+                routes.push(self.route(block, via, hostname, home)?);
+            }
+            rules.push(Rule { to, way });
         }
         Some((Routes::new(local.domains.clone(), rules), routes))
     }
 
-    /// A route to the drop folder has no other keys.
-    fn nothing_else(&mut self, block: &Block) {
+    /// Keys that mean nothing on a way of this kind.
+    fn useless(&mut self, block: &Block, via: &'static str, is: impl Fn(&str) -> bool) {
         for entry in &block.entries {
-            if !matches!(entry.row.name(), "to" | "via") {
-                let complaint = Complaint::UselessInDrop(entry.row.key);
+            if is(entry.row.name()) {
+                let complaint = Complaint::UselessWith(entry.row.key, via);
                 self.blame(entry.place.clone(), complaint);
             }
         }
     }
 
-    fn route(&mut self, block: &Block, hostname: &Domain, home: &Path) -> Option<Route> {
+    fn route(&mut self, block: &Block, via: Via, hostname: &Domain, home: &Path) -> Option<Route> {
         let implicit: Option<bool> = block.get("implicit_tls");
         let peer = |host: Host| {
             let guess = host.port == Some(465);
             let implicit_tls = implicit.unwrap_or(guess);
-            let usual = if implicit_tls { 465 } else { 587 };
+            let usual = match via {
+                _ if implicit_tls => 465,
+                Via::Hold => 25,
+                Via::SmartHost | Via::Mx | Via::MxThenSmartHost => 587,
+            };
             Peer {
                 name: host.name,
                 port: host.port.unwrap_or(usual),
@@ -299,13 +310,30 @@ impl Build {
             }
         };
         let hosts = block.get::<Vec<Host>>("hosts")?;
+        let tls = block.get("tls")?;
+        // Few exchangers have a certificate that says their name, and their domain's owner did not promise one.
+        let exchanger_tls = match via {
+            Via::Mx if block.entry("tls").is_some() => tls,
+            Via::Hold if block.entry("tls").is_some() && hosts.is_empty() => tls,
+            _ => Tls::Opportunistic,
+        };
         let route = Route {
+            via,
             hosts: hosts.into_iter().map(peer).collect(),
-            tls: block.get("tls")?,
+            mx_port: block.get("mx_port")?,
+            private_addresses: block.get("private_addresses")?,
+            source: block.get("source")?,
+            tls,
+            exchanger_tls,
             ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
             login: login(block, home)?,
             connections: block.get("connections")?,
+            connections_total: block
+                .get::<u32>("connections_total")?
+                .max(block.get("connections")?),
             messages_per_connection: block.get("messages_per_connection")?,
+            messages_per_minute: block.or_off("messages_per_minute")?,
+            expire: block.get("expire"),
             helo: block.get("helo").unwrap_or_else(|| hostname.clone()),
             timeouts: Timeouts {
                 connect: block.get("connect_timeout")?,
@@ -325,13 +353,40 @@ impl Build {
     fn check_route(&mut self, block: &Block, route: &Route) {
         let weak = matches!(route.tls, Tls::Off | Tls::Opportunistic);
         let clear = route.tls == Tls::Off;
+        let needs_hosts = matches!(route.via, Via::SmartHost | Via::MxThenSmartHost);
+        let families = |v4: bool| {
+            let same = route.source.iter().filter(|ip| ip.is_ipv4() == v4);
+            same.count()
+        };
+        if route.via == Via::Mx {
+            let of_hosts = [
+                "hosts",
+                "implicit_tls",
+                "user",
+                "password_file",
+                "password_env",
+                "token_file",
+                "auth",
+                "insecure_auth",
+            ];
+            self.useless(block, "mx", |name| of_hosts.contains(&name));
+        }
         let password = ["password_file", "password_env", "token_file"];
         let password: Vec<_> = password
             .iter()
             .filter_map(|name| block.entry(name))
             .collect();
         let rules = [
-            (route.hosts.is_empty(), "hosts", Complaint::NoHosts),
+            (
+                needs_hosts && route.hosts.is_empty(),
+                "hosts",
+                Complaint::NoHosts,
+            ),
+            (
+                families(true) > 1 || families(false) > 1,
+                "source",
+                Complaint::TwoSources,
+            ),
             (
                 weak && route.hosts.iter().any(|host| host.implicit_tls),
                 "implicit_tls",
@@ -388,6 +443,7 @@ impl Build {
             postmaster.ok()
         };
         let delivery = Delivery {
+            connections: block.get("connections")?,
             waits: Waits::new(retry, block.get("jitter")?),
             expire: block.get("expire")?,
             delay_notice: block.or_off("delay_notice")?,

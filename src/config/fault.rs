@@ -100,8 +100,10 @@ pub enum Complaint {
     PatternTwice,
     /// A route to smart hosts that names none.
     NoHosts,
-    /// A key of a route that goes to the drop folder.
-    UselessInDrop(&'static str),
+    /// A key of a route that means nothing with this `via`.
+    UselessWith(&'static str, &'static str),
+    /// Two addresses of one family to connect from.
+    TwoSources,
     /// TLS from the first byte, and TLS off or optional.
     ImplicitWithoutTls,
     /// An authority file, and certificates are not checked against authorities.
@@ -177,11 +179,14 @@ impl fmt::Display for Complaint {
                 "another route has the same pattern, so this one is never taken there; keep one",
             ),
             Self::NoHosts => f.write_str(
-                "this route names no host; write hosts = [\"smtp.example.com:587\"], or via = \"drop\"",
+                "this route names no host; write hosts = [\"smtp.example.com:587\"], or via = \"mx\" or \"drop\"",
             ),
-            Self::UselessInDrop(key) => {
-                write!(f, "`{key}` has no meaning with via = \"drop\"; take one of them out")
+            Self::UselessWith(key, via) => {
+                write!(f, "`{key}` has no meaning with via = \"{via}\"; take one of them out")
             }
+            Self::TwoSources => f.write_str(
+                "there are two addresses of one family; keep one for IPv4 and one for IPv6",
+            ),
             Self::ImplicitWithoutTls => f.write_str(
                 "TLS cannot begin with the connection and be off or optional; write tls = \"verify\", or \
                  implicit_tls = false",

@@ -41,6 +41,8 @@ pub enum Kind {
     NameServer,
     /// A host and perhaps a port.
     Host,
+    /// An IP address.
+    Ip,
     /// A network in CIDR form.
     Network,
     /// How TLS is used with a peer.
@@ -86,6 +88,8 @@ pub enum Value {
     At(At),
     /// Of [`Kind::Host`].
     Host(Host),
+    /// Of [`Kind::Ip`].
+    Ip(IpAddr),
     /// Of [`Kind::Network`].
     Network(Network),
     /// Of [`Kind::Tls`].
@@ -202,6 +206,7 @@ impl Kind {
             Self::Listen => At::parse(text).map(Value::At).ok_or(BadValue::Text),
             Self::NameServer => name_server(text).map(Value::Socket).ok_or(BadValue::Text),
             Self::Host => Host::parse(text).map(Value::Host).ok_or(BadValue::Text),
+            Self::Ip => good(text.parse()).map(Value::Ip),
             Self::Network => network(text).map(Value::Network),
             Self::Tls => Tls::parse(text).map(Value::Tls).ok_or(BadValue::Text),
             Self::Path | Self::SecretFile if text.is_empty() => Err(BadValue::Text),
@@ -282,6 +287,7 @@ impl Kind {
                 "a host and a port, such as \"smtp.example.com:587\" or \"[2001:db8::1]:25\""
                     .to_owned()
             }
+            Self::Ip => "an IP address such as \"192.0.2.1\" or \"2001:db8::1\"".to_owned(),
             Self::Network => "a network such as \"192.168.1.0/24\" or \"fd00::/8\"".to_owned(),
             Self::Tls => "\"off\", \"opportunistic\", \"require\", \"verify\" or \"pin:\" and 64 \
                           hexadecimal digits"
@@ -491,6 +497,7 @@ impl fmt::Display for Value {
             Self::Socket(at) => write!(f, "\"{at}\""),
             Self::At(at) => quoted(f, &at.to_string()),
             Self::Host(host) => write!(f, "\"{host}\""),
+            Self::Ip(ip) => write!(f, "\"{ip}\""),
             Self::Network(network) => write!(f, "\"{network}\""),
             Self::Tls(tls) => write!(f, "\"{tls}\""),
             Self::Path(path) => quoted(f, &path.to_string_lossy()),
@@ -545,6 +552,8 @@ mod tests {
             (Kind::Pattern, "*.Example.com", Ok("\"*.example.com\"")),
             (Kind::Pattern, "*", Ok("\"*\"")),
             (Kind::Pattern, "a*", Err(BadValue::Text)),
+            (Kind::Ip, "2001:DB8::1", Ok("\"2001:db8::1\"")),
+            (Kind::Ip, "192.0.2.1:25", Err(BadValue::Text)),
             (Kind::Listen, "[::]:25", Ok("\"[::]:25\"")),
             (Kind::Listen, "127.0.0.1", Err(BadValue::Text)),
             (Kind::Listen, "/run/smtp", Ok("\"/run/smtp\"")),

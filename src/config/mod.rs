@@ -105,8 +105,11 @@ mod tests {
                 Kind::Listen => "127.0.0.1:2525",
                 Kind::NameServer => "127.0.0.1:5353",
                 Kind::Host => "h.example:2525",
+                Kind::Ip => "127.0.0.1",
                 Kind::Network => "10.0.0.0/8",
                 Kind::Tls => "require",
+                // The first way is the default, the others want other keys.
+                Kind::Word(words) if words.contains(&"smart-host") => "drop",
                 Kind::Word(words) => words.last().unwrap(),
                 Kind::OrOff(inner) | Kind::List(inner) => text(inner),
                 Kind::Bool => unreachable!(),

@@ -1,5 +1,6 @@
 //! The configuration of one server, with everything read and checked: nothing behind it checks again.
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub struct Config {
     pub limits: Limits,
     /// The drop folder.
     pub local: Local,
-    /// Where each domain goes; its `Next::Route(n)` counts in `routes`.
+    /// Where each domain goes; the routes it names count in `routes`.
     pub routing: Routes,
     /// The ways out. Routes to the drop folder are not among them.
     pub routes: Vec<Route>,
@@ -167,21 +168,62 @@ pub struct Local {
     pub drop_files: Option<u32>,
 }
 
-/// One way out: smart hosts that stand in for each other.
+/// Which hosts a route's mail goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Those named in the route.
+    SmartHost,
+    /// The mail exchangers of each domain.
+    Mx,
+    /// Those, and the named ones when there are none or none answers.
+    MxThenSmartHost,
+    /// None, until the mail is fetched; then those named in the route, else the domain's exchangers.
+    Hold,
+}
+
+impl Via {
+    /// The word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::SmartHost => "smart-host",
+            Self::Mx => "mx",
+            Self::MxThenSmartHost => "mx-then-smart-host",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+/// One way out, or with [`Via::Mx`] one for each domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// In the order they are tried; never empty.
+    /// Which hosts.
+    pub via: Via,
+    /// Those named here, in the order they are tried; never empty where `via` needs one. They stand in for each other.
     pub hosts: Vec<Peer>,
-    /// How TLS is used.
+    /// The port of mail exchangers.
+    pub mx_port: u16,
+    /// Whether they may have private addresses.
+    pub private_addresses: bool,
+    /// Addresses to connect from, at most one of each family.
+    pub source: Vec<IpAddr>,
+    /// How TLS is used with the hosts named here.
     pub tls: Tls,
+    /// How it is used with mail exchangers.
+    pub exchanger_tls: Tls,
     /// A file with the only trusted authorities; `None` is the built-in ones.
     pub ca: Option<PathBuf>,
     /// How to log in; `None` is not at all.
     pub login: Option<Login>,
-    /// Connections at one time.
+    /// Connections at one time, for each way.
     pub connections: u32,
+    /// Connections at one time over all its ways.
+    pub connections_total: u32,
     /// Messages over one connection.
     pub messages_per_connection: u32,
+    /// Messages in any minute.
+    pub messages_per_minute: Option<u32>,
+    /// How long a message is tried or held here; `None` is as everywhere.
+    pub expire: Option<Duration>,
     /// The name given in EHLO.
     pub helo: Domain,
     /// Waits by phase (RFC 5321 s4.5.3.2).
@@ -243,6 +285,8 @@ pub struct Timeouts {
 /// Attempts, expiry and reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
+    /// Connections at one time, over all routes.
+    pub connections: u32,
     /// The waits between attempts.
     pub waits: Waits,
     /// How long a message is tried, in running time.

@@ -459,24 +459,49 @@ pub const ROWS: &[Row] = &[
     .iis("Remote domain", "none"),
     Row::set(
         "route.via",
-        Kind::Word(&["smart-host", "drop"]),
+        Kind::Word(&["smart-host", "mx", "mx-then-smart-host", "hold", "drop"]),
         "smart-host",
-        "The way: to the hosts named here, or into the drop folder.",
+        "The way. smart-host: to the hosts named here. mx: to the mail exchangers that DNS names for each domain. \
+         mx-then-smart-host: to those, and to the hosts named here when DNS names none or none of them answers. hold: \
+         mail waits until the domain's host fetches it with ETRN (then it goes to the hosts named here, else to the \
+         domain's exchangers) or ATRN. drop: into the drop folder.",
     )
     .iis("RouteAction", "0 (by DNS)"),
     Row::set(
         "route.hosts",
         Kind::List(&Kind::Host),
         "",
-        "The smart hosts in the order they are tried. Without a port it is 587.",
+        "The smart hosts in the order they are tried; one that stands in for another is kept for a while before the \
+         first is tried again. Without a port it is 587, with via = \"hold\" 25.",
     )
     .iis("SmartHost", "none"),
+    Row::set(
+        "route.mx_port",
+        Kind::Int(1, 65_535),
+        "25",
+        "The port of mail exchangers.",
+    )
+    .iis("RemoteSmtpPort", "25"),
+    Row::set(
+        "route.private_addresses",
+        Kind::Bool,
+        "false",
+        "Whether mail exchangers may have addresses of private networks or of this host. Whoever runs a domain says \
+         where its exchangers are, and could point into your network.",
+    ),
+    Row::set(
+        "route.source",
+        Kind::List(&Kind::Ip),
+        "",
+        "The addresses of this host to connect from, one for IPv4 and one for IPv6 at most. Empty: the system chooses.",
+    ),
     Row::set(
         "route.tls",
         Kind::Tls,
         "verify",
         "verify: always, and the certificate must be good. require: always, any certificate. opportunistic: when \
-         offered, any certificate. pin:HEX: always, and the certificate or its public key must have this SHA-256. off: never.",
+         offered, any certificate. pin:HEX: always, and the certificate or its public key must have this SHA-256. off: never. \
+         Mail exchangers get opportunistic unless another is written with via = \"mx\".",
     )
     .iis("AlwaysUseSsl", "off"),
     Row::unset(
@@ -533,9 +558,22 @@ pub const ROWS: &[Row] = &[
         "route.connections",
         Kind::Int(1, 1000),
         "4",
-        "Connections to the hosts of this route at one time.",
+        "Connections to the hosts named in this route at one time, and to the exchangers of one domain.",
     )
     .iis("MaxOutConnectionsPerDomain", "100"),
+    Row::set(
+        "route.connections_total",
+        Kind::Int(1, 10_000),
+        "50",
+        "Connections of this route at one time, over all its domains.",
+    ),
+    Row::set(
+        "route.messages_per_minute",
+        Kind::OrOff(&Kind::Int(1, 1_000_000)),
+        "off",
+        "Messages sent over this route in any minute; the others wait for their turn. For providers that close an \
+         account that sends too fast.",
+    ),
     Row::set(
         "route.messages_per_connection",
         Kind::Int(1, 100_000),
@@ -543,6 +581,13 @@ pub const ROWS: &[Row] = &[
         "Messages sent over one connection before a new one is opened.",
     )
     .iis("MaxBatchedMessages", "20"),
+    Row::unset(
+        "route.expire",
+        Kind::Wait(1, 365 * DAY),
+        "14d",
+        "How long a message is tried on this route, or held there. Without it: delivery.expire.",
+    )
+    .iis("EtrnDays", "10 days"),
     Row::unset(
         "route.helo",
         Kind::Domain,
@@ -581,6 +626,14 @@ pub const ROWS: &[Row] = &[
         "How long the host may take to answer after the end of a message. Too short makes duplicates.",
     ),
     // Delivery.
+    Row::set(
+        "delivery.connections",
+        Kind::Int(1, 10_000),
+        "200",
+        "Connections to other hosts at one time, over all routes. When they are all in use, ways without one come \
+         first, and those that have failed get half of them at most.",
+    )
+    .iis("MaxOutConnections", "1000"),
     Row::set(
         "delivery.retry",
         Kind::List(&Kind::Wait(1, 7 * DAY)),

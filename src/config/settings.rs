@@ -2,6 +2,7 @@
 //! its value and its place.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -207,6 +208,7 @@ macro_rules! from_value {
 from_value! {
     bool: Bool;
     u8: Int;
+    u16: Int;
     u32: Int;
     u64: Size;
     Duration: Wait;
@@ -218,6 +220,7 @@ from_value! {
     SocketAddr: Socket;
     At: At;
     Host: Host;
+    IpAddr: Ip;
     Network: Network;
     Tls: Tls;
     PathBuf: Path;

@@ -49,6 +49,7 @@ pub mod connection;
 pub mod dial;
 pub mod given;
 pub mod listen;
+pub mod local;
 pub mod manager;
 pub mod netlink;
 pub mod proxy;

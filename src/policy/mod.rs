@@ -5,5 +5,6 @@
 pub mod access;
 pub mod guard;
 pub mod health;
+pub mod pace;
 pub mod retry;
 pub mod route;

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::hash::DefaultHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 
 use crate::mail::Domain;
 
@@ -56,13 +59,80 @@ impl Pattern {
     }
 }
 
-/// What a message does next for one recipient.
+/// What a message does next for one recipient: the way it waits on, with others or with those of its domain alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Next {
     /// Into the drop folder.
     Drop,
-    /// Over the route with this number, in the order of the configuration.
+    /// Over the route with this number, in the order of the configuration: one way for all its domains.
     Route(usize),
+    /// Over that route, on a way of the domain's own, so that its hosts slow down nobody else.
+    Domain(usize, Destination),
+    /// Nowhere by itself: held on that route until the domain's host fetches it (ETRN, ATRN).
+    Held(usize, Destination),
+}
+
+impl Next {
+    /// The number of the route, in the order of the configuration.
+    pub fn route(self) -> Option<usize> {
+        match self {
+            Self::Drop => None,
+            Self::Route(at) | Self::Domain(at, _) | Self::Held(at, _) => Some(at),
+        }
+    }
+
+    /// Whether this way is one domain's alone.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Domain(..) | Self::Held(..))
+    }
+
+    /// Whether what waits here waits to be fetched.
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Held(..))
+    }
+}
+
+/// A domain as part of a key: a hash of its name, so that a schedule of many domains stays small.
+///
+/// Two names with one hash would share a way, and its session takes the recipients of one domain only. 128 bits
+/// rule that out for what anybody could send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Destination(u64, u64);
+
+impl Destination {
+    /// The destination of mail to this domain.
+    pub fn of(domain: &Domain) -> Self {
+        let half = |salt: u8| {
+            let mut hasher = DefaultHasher::new();
+            (salt, domain.as_str()).hash(&mut hasher);
+            hasher.finish()
+        };
+        Self(half(0), half(1))
+    }
+}
+
+/// What a rule does with its domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Into the drop folder.
+    Drop,
+    /// Over the route with this number, all domains together: it has hosts of its own.
+    Together(usize),
+    /// Over that route, each domain by itself: its hosts are its own affair.
+    Apart(usize),
+    /// Held on that route, each domain by itself.
+    Hold(usize),
+}
+
+impl Way {
+    fn next(self, domain: &Domain) -> Next {
+        match self {
+            Self::Drop => Next::Drop,
+            Self::Together(at) => Next::Route(at),
+            Self::Apart(at) => Next::Domain(at, Destination::of(domain)),
+            Self::Hold(at) => Next::Held(at, Destination::of(domain)),
+        }
+    }
 }
 
 /// One rule: domains and what happens with them.
@@ -71,7 +141,7 @@ pub struct Rule {
     /// The domains it speaks of.
     pub to: Vec<Pattern>,
     /// What happens.
-    pub next: Next,
+    pub way: Way,
 }
 
 /// The table of all rules.
@@ -99,9 +169,9 @@ impl Routes {
     /// it goes to the drop folder, where its owner finds it: a service that was told no way out keeps the mail.
     pub fn next(&self, domain: &Domain) -> Next {
         let mut best = if self.is_local(domain) {
-            (usize::MAX - 1, Next::Drop)
+            (usize::MAX - 1, Way::Drop)
         } else {
-            (0, Next::Drop)
+            (0, Way::Drop)
         };
         let mut found = self.is_local(domain);
         for rule in &self.rules {
@@ -109,18 +179,19 @@ impl Routes {
             if let Some(closeness) = closest
                 && (!found || closeness > best.0)
             {
-                best = (closeness, rule.next);
+                best = (closeness, rule.way);
                 found = true;
             }
         }
-        best.1
+        best.1.next(domain)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Next, Pattern, Routes, Rule};
+    use super::{Destination, Next, Pattern, Routes, Rule, Way};
     use crate::mail::Domain;
+    use std::collections::BTreeSet;
 
     fn domain(text: &str) -> Domain {
         Domain::parse(text).unwrap()
@@ -128,18 +199,20 @@ mod tests {
 
     #[test]
     fn the_closest_rule_wins() {
-        let rule = |to: &[&str], next| Rule {
+        let rule = |to: &[&str], way| Rule {
             to: to.iter().map(|t| Pattern::parse(t).unwrap()).collect(),
-            next,
+            way,
         };
         let routes = Routes::new(
             [domain("nas.lan"), domain("office.example")],
             vec![
-                rule(&["*"], Next::Route(0)),
-                rule(&["*.example"], Next::Route(1)),
-                rule(&["*.deep.example", "x.test"], Next::Route(2)),
-                rule(&["office.example"], Next::Route(3)),
-                rule(&["*"], Next::Route(4)),
+                rule(&["*"], Way::Together(0)),
+                rule(&["*.example"], Way::Together(1)),
+                rule(&["*.deep.example", "x.test"], Way::Together(2)),
+                rule(&["office.example"], Way::Together(3)),
+                rule(&["*"], Way::Together(4)),
+                rule(&["*.mx.test"], Way::Apart(5)),
+                rule(&["held.mx.test"], Way::Hold(6)),
             ],
         );
         for (to, next) in [
@@ -152,9 +225,27 @@ mod tests {
             ("X.Test", Next::Route(2)),
             ("office.example", Next::Route(3)),
             ("[192.0.2.1]", Next::Route(0)),
+            (
+                "a.mx.test",
+                Next::Domain(5, Destination::of(&domain("a.mx.test"))),
+            ),
+            (
+                "Held.mx.test",
+                Next::Held(6, Destination::of(&domain("held.mx.test"))),
+            ),
         ] {
             assert_eq!(routes.next(&domain(to)), next, "{to}");
         }
+    }
+
+    #[test]
+    fn domains_that_go_apart_have_a_way_each() {
+        let all: BTreeSet<_> = (0..10_000)
+            .map(|n| Destination::of(&domain(&format!("d{n}.example"))))
+            .collect();
+        assert_eq!(all.len(), 10_000);
+        let (a, b) = (domain("a.example"), domain("A.Example"));
+        assert_eq!(Destination::of(&a), Destination::of(&b));
     }
 
     #[test]

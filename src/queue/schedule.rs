@@ -11,6 +11,9 @@ use std::collections::BinaryHeap;
 use crate::base::MsgId;
 use crate::base::Tick;
 
+/// Due at no time: what waits until somebody asks for it.
+pub const NEVER: Tick = Tick::from_millis(u64::MAX);
+
 /// One message waiting on one way. Ordered by due time, then by age in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiting {
@@ -125,11 +128,31 @@ impl<W: Ord + Copy> Schedule<W> {
         }
     }
 
-    /// Makes one message due at `now`. False when it waits nowhere.
-    pub fn hurry_one(&mut self, id: MsgId, now: Tick) -> bool {
+    /// Makes everything on this way due at no time, until it is hurried.
+    pub fn lull(&mut self, way: W) {
+        if let Some(heap) = self.ways.get_mut(&way) {
+            let never = std::mem::take(heap).into_iter().map(|Reverse(waiting)| {
+                Reverse(Waiting {
+                    due: NEVER,
+                    ..waiting
+                })
+            });
+            *heap = never.collect();
+        }
+    }
+
+    /// Gives back what an empty way takes.
+    pub fn forget(&mut self, way: W) {
+        if self.len(way) == 0 {
+            self.ways.remove(&way);
+        }
+    }
+
+    /// Makes one message due at `now` on the ways that fit. False when it waits on none of those.
+    pub fn hurry_one(&mut self, id: MsgId, now: Tick, fits: impl Fn(W) -> bool) -> bool {
         let mut found = false;
-        for heap in self.ways.values_mut() {
-            if !heap.iter().any(|w| w.0.id == id) {
+        for (way, heap) in &mut self.ways {
+            if !fits(*way) || !heap.iter().any(|w| w.0.id == id) {
                 continue;
             }
             found = true;
@@ -163,7 +186,7 @@ impl<W: Ord + Copy> Schedule<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Schedule, Waiting};
+    use super::{NEVER, Schedule, Waiting};
     use crate::base::{MsgId, Tick};
 
     fn waiting(due: u64, id: u64, expires: u64) -> Waiting {
@@ -200,12 +223,29 @@ mod tests {
         for (due, id) in [(100, 1), (300, 2), (200, 3)] {
             all.add('a', waiting(due, id, 1000));
         }
-        assert!(all.hurry_one(MsgId::from_number(2), at(50)));
-        assert!(!all.hurry_one(MsgId::from_number(7), at(50)));
+        assert!(all.hurry_one(MsgId::from_number(2), at(50), |_| true));
+        assert!(!all.hurry_one(MsgId::from_number(7), at(50), |_| true));
+        assert!(!all.hurry_one(MsgId::from_number(3), at(50), |way| way == 'b'));
         assert_eq!(all.take('a', at(50)).map(|w| w.id.number()), Some(2));
         assert_eq!(all.take('a', at(50)), None);
         all.hurry('a', at(50));
         assert_eq!(all.take('a', at(50)).map(|w| w.id.number()), Some(1));
+    }
+
+    #[test]
+    fn what_is_lulled_waits_until_it_is_hurried() {
+        let mut all = Schedule::default();
+        all.add('a', waiting(10, 1, 1000));
+        all.lull('a');
+        assert_eq!(
+            (all.due('a'), all.take('a', at(u64::MAX - 1))),
+            (Some(NEVER), None)
+        );
+        all.hurry('a', at(20));
+        all.forget('a');
+        assert_eq!(all.take('a', at(20)).map(|w| w.id.number()), Some(1));
+        all.forget('a');
+        assert_eq!(all.ways.len(), 0);
     }
 
     #[test]

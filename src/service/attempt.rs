@@ -7,6 +7,7 @@ use crate::base::MsgId;
 use crate::base::Tick;
 use crate::disk::fault::LoadError;
 use crate::disk::stored::StoredMessage;
+use crate::mail::Domain;
 use crate::mail::report::Action;
 use crate::policy::route::Next;
 use crate::queue::Progress;
@@ -37,6 +38,15 @@ pub struct Attempt {
     pub done: Option<Action>,
 }
 
+impl Attempt {
+    /// The domain it goes to, where that is what its way is about: the first recipient's.
+    pub fn domain(&self) -> Option<&Domain> {
+        let envelope = &self.message.stored.accept.envelope;
+        let first = envelope.recipients.get(*self.recipients.first()?)?;
+        Some(first.address.domain())
+    }
+}
+
 /// The next message of a way that is due, loaded; `None` when nothing is due now.
 pub async fn take(service: &Rc<Service>, next: Next) -> Option<Attempt> {
     loop {
@@ -44,9 +54,10 @@ pub async fn take(service: &Rc<Service>, next: Next) -> Option<Attempt> {
             if service.ending.has_begun() {
                 return None;
             }
-            let now = service.now();
+            let (live, now) = (service.live(), service.now());
             let mut ways = service.ways.borrow_mut();
-            let waiting = ways.take(next, now)?;
+            let pace = next.route().and_then(|route| live.pace(route));
+            let waiting = ways.take(next, now, pace)?;
             ways.ring_lingering(next, now);
             waiting
         };
@@ -95,7 +106,13 @@ pub async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option
             let to = envelope.recipients.get(at);
             to.is_some_and(|to| live.next(to.address.domain()) == next)
         });
-        (mine.collect::<Vec<_>>(), over, age)
+        let mine: Vec<usize> = mine.collect();
+        let first = mine.first().and_then(|&at| envelope.recipients.get(at));
+        if let Some(first) = first.filter(|_| next.is_own()) {
+            let domain = first.address.domain();
+            service.ways.borrow_mut().call(next, domain);
+        }
+        (mine, over, age)
     };
     if over {
         // Its last Done was lost in a crash after everything else was written.
@@ -109,7 +126,7 @@ pub async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option
     service.journal.begin(id);
     // What is left of its life is counted in ticks, so that no calendar matters.
     let left = waiting.expires.since(service.now());
-    let age = live.expire().saturating_sub(left).max(known_age);
+    let age = live.expire(next).saturating_sub(left).max(known_age);
     Some(Attempt {
         id,
         message,
@@ -153,7 +170,7 @@ pub fn give_back(service: &Service, next: Next, attempt: Attempt) {
     // Ends what was begun: that it was not tried is not the message's fault.
     service.journal.progress(id, progress.clone());
     active.leave(id);
-    service.ways.borrow_mut().add(next, waiting);
+    service.ways.borrow_mut().give_back(next, waiting);
 }
 
 /// What a session tells of a way that got as far as a transaction.
@@ -162,7 +179,7 @@ pub fn way_well(service: &Service, next: Next) {
     if news {
         service.health.ring();
         emit(&Event::WayWell {
-            way: &service.live().name(next),
+            way: &service.way_name(next),
         });
         // One probe found out; the others may follow.
         service.due.ring();

@@ -7,6 +7,7 @@ use crate::base::MsgId;
 use crate::base::Tick;
 use crate::mail::Outcome;
 use crate::mail::Reason;
+use crate::mail::Status;
 use crate::mail::report::Action;
 use crate::net::random;
 use crate::policy::route::Next;
@@ -20,7 +21,6 @@ use crate::service::event::Event;
 use crate::service::fold::Follows;
 use crate::service::fold::Life;
 use crate::service::fold::fold;
-use crate::service::live::Live;
 use crate::service::log::emit;
 use crate::service::notices;
 use crate::service::shared::Service;
@@ -36,7 +36,7 @@ pub async fn conclude(
     let id = attempt.id;
     let life = Life {
         age: attempt.age,
-        expire: live.expire(),
+        expire: live.expire(next),
         notice: live.config.delivery.delay_notice,
     };
     let attempts = attempt
@@ -47,7 +47,7 @@ pub async fn conclude(
         .map_or(0, |p| p.attempts);
     let chance = random::chance();
     let wait = live.config.delivery.waits.after(attempts, chance);
-    tell(service, &live, next, &attempt, &outcomes, life, wait);
+    tell(service, next, &attempt, &outcomes, life, wait);
 
     let envelope = &attempt.message.stored.accept.envelope;
     let simple =
@@ -83,6 +83,27 @@ pub async fn conclude(
         };
         service.ways.borrow_mut().add(next, waiting);
     }
+}
+
+/// Gives up what was held until its time was up.
+pub async fn unfetched(service: &Rc<Service>, all: Vec<(Next, Waiting)>) {
+    let why = Reason::ours(
+        Status::new(4, 4, 7),
+        "it was held until the host of its domain would fetch it, and that did not come",
+    );
+    for (next, waiting) in all {
+        late_or_expired(service, next, waiting, &why).await;
+    }
+}
+
+/// Concludes a message that was not tried for this reason: gives it up when its time is up, else tells of the delay.
+async fn late_or_expired(service: &Rc<Service>, next: Next, waiting: Waiting, why: &Reason) {
+    let Some(attempt) = attempt::load(service, next, waiting).await else {
+        return;
+    };
+    let all = attempt.recipients.iter();
+    let outcomes = all.map(|&at| (at, Outcome::Later(why.clone()))).collect();
+    conclude(service, next, attempt, outcomes).await;
 }
 
 /// Journals the progress, together with the report that some recipients need. False when what nobody delivers could
@@ -146,14 +167,13 @@ fn tried_again(outcome: &Outcome, life: Life) -> bool {
 /// Logs and counts the outcomes.
 fn tell(
     service: &Service,
-    live: &Live,
     next: Next,
     attempt: &Attempt,
     outcomes: &[(usize, Outcome)],
     life: Life,
     wait: Duration,
 ) {
-    let way = live.name(next);
+    let way = service.way_name(next);
     let mut counts = service.counts.get();
     for (at, outcome) in outcomes {
         let Some(recipient) = attempt.message.stored.accept.envelope.recipients.get(*at) else {
@@ -196,7 +216,7 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
     let live = service.live();
     let chance = random::chance();
     let text = why.to_string();
-    let (wait, expired) = service.ways.borrow_mut().on_failure(
+    let (wait, mut gone) = service.ways.borrow_mut().on_failure(
         next,
         service.now(),
         &live.config.delivery.waits,
@@ -204,7 +224,7 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
         held,
         &text,
     );
-    let (way, wait_secs) = (&live.name(next), wait.as_secs());
+    let (way, wait_secs) = (&service.way_name(next), wait.as_secs());
     let why_text = &text;
     if held {
         emit(&Event::WayHeld {
@@ -222,7 +242,7 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
     service.health.ring();
     let late = match live.config.delivery.delay_notice {
         Some(notice) if !held => {
-            let left = live.expire().saturating_sub(notice);
+            let left = live.expire(next).saturating_sub(notice);
             service
                 .ways
                 .borrow_mut()
@@ -230,7 +250,6 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
         }
         _ => Vec::new(),
     };
-    let mut gone = expired;
     for waiting in late {
         if attempt::tells_nobody(service, waiting.id).await {
             service.ways.borrow_mut().add(next, waiting);
@@ -239,11 +258,6 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
         }
     }
     for waiting in gone {
-        let Some(attempt) = attempt::load(service, next, waiting).await else {
-            continue;
-        };
-        let all = attempt.recipients.iter();
-        let outcomes = all.map(|&at| (at, Outcome::Later(why.clone()))).collect();
-        conclude(service, next, attempt, outcomes).await;
+        late_or_expired(service, next, waiting, why).await;
     }
 }

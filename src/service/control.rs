@@ -16,6 +16,7 @@ use smol::lock::Semaphore;
 use crate::base::MsgId;
 use crate::base::limits;
 use crate::config::Config;
+use crate::mail::Domain;
 use crate::net::within::within;
 use crate::policy::health::Health;
 use crate::service::event::Event;
@@ -175,7 +176,11 @@ async fn answer(service: &Rc<Service>, mut talk: Talk) -> std::io::Result<()> {
         ["queue", "retry", id] => retry(service, id).await,
         ["queue", "remove", id] => remove(service, id),
         ["queue", "hold", id] => hold(service, id),
-        ["queue", "release", id] => release(service, id).await,
+        ["queue", "release", id] => match Domain::parse(id) {
+            // An id has no dot in it, and neither has what anybody holds mail for.
+            Ok(domain) if id.contains('.') => release_domain(service, &domain),
+            _ => release(service, id).await,
+        },
         ["reload"] => service.reload().map(|()| String::from("reloaded\n")),
         _ => Err(format!(
             "the service does not know the request '{}'",
@@ -221,10 +226,11 @@ fn status(service: &Service, json: bool) -> String {
                 down.why.as_str(),
                 Some(down.until.since(now)),
             ),
+            _ if next.is_held() => ("held until it is fetched (ETRN or ATRN)", "", None),
             Some(Health::Well) => ("well", "", None),
             _ => ("not tried yet", "", None),
         };
-        let name = live.name(next);
+        let name = live.name(next, way.and_then(|way| way.domain.as_ref()));
         let _ = if json {
             let comma = if ways.is_empty() { "" } else { "," };
             write!(
@@ -345,7 +351,11 @@ async fn retry(service: &Rc<Service>, id: &str) -> Result<String, String> {
             "{id} is held; `mailroot queue release {id}` lets it go"
         ));
     }
-    service.retry_one(id);
+    if !service.retry_one(id) && !service.active.borrow().contains(id) {
+        return Err(format!(
+            "{id} is kept until the host of its domain fetches it"
+        ));
+    }
     Ok(format!("trying {id} now\n"))
 }
 
@@ -371,6 +381,18 @@ fn hold(service: &Rc<Service>, id: &str) -> Result<String, String> {
     Ok(format!(
         "{id} is held until `mailroot queue release {id}`\n"
     ))
+}
+
+/// Lets go what is held until the host of a domain fetches it.
+fn release_domain(service: &Rc<Service>, domain: &Domain) -> Result<String, String> {
+    match service.held(domain) {
+        None | Some(0) => Err(format!("nothing is held for {domain}")),
+        Some(_) => {
+            let count = service.release(domain);
+            let s = if count == 1 { "" } else { "s" };
+            Ok(format!("{count} message{s} for {domain} go now\n"))
+        }
+    }
 }
 
 async fn release(service: &Rc<Service>, id: &str) -> Result<String, String> {

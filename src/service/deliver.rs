@@ -10,7 +10,9 @@ use smol::future;
 
 use crate::net::within::Patience;
 use crate::policy::route::Next;
+use crate::service::conclude;
 use crate::service::dropping;
+use crate::service::fair;
 use crate::service::relay;
 use crate::service::shared::Service;
 
@@ -20,18 +22,31 @@ pub async fn dispatch(service: Rc<Service>) {
     while !service.ending.has_begun() {
         let now = service.now();
         let live = service.live();
-        let wanted = service
-            .ways
-            .borrow_mut()
-            .wanted(now, |next| live.sessions(next));
-        for (next, count) in wanted {
-            for _ in 0..count {
-                service.ways.borrow_mut().way(next).sessions += 1;
-                let task = session(Rc::clone(&service), next);
-                service.tasks.spawn(task).detach();
-            }
+        let pace = |route| live.pace(route);
+        let (wishes, open) = {
+            let mut ways = service.ways.borrow_mut();
+            let wishes = ways.wanted(now, |next| live.sessions(next), pace);
+            (wishes, ways.open())
+        };
+        // Those that have none and have not failed.
+        let waits = wishes.iter().filter(|wish| wish.open == 0 && !wish.probe);
+        let waits: Vec<Next> = waits.map(|wish| wish.next).collect();
+        let most = usize::try_from(live.config.delivery.connections).unwrap_or(1);
+        let given = fair::share(wishes, open, |route| live.sessions_total(route), most);
+        let crowded = waits.iter().any(|next| !given.contains(next));
+        service.ways.borrow_mut().set_crowded(crowded);
+        for next in given {
+            service.ways.borrow_mut().begin(next);
+            let task = session(Rc::clone(&service), next);
+            service.tasks.spawn(task).detach();
         }
-        let wakes = service.ways.borrow().wakes(now);
+        let unfetched = service.ways.borrow_mut().take_unfetched(now);
+        if !unfetched.is_empty() {
+            let held = Rc::clone(&service);
+            let task = async move { conclude::unfetched(&held, unfetched).await };
+            service.tasks.spawn(task).detach();
+        }
+        let wakes = service.ways.borrow().wakes(now, pace);
         let heard = future::or(service.due.heard(), service.ending.begun());
         match wakes {
             None => heard.await,
@@ -46,11 +61,11 @@ pub async fn dispatch(service: Rc<Service>) {
 async fn session(service: Rc<Service>, next: Next) {
     match next {
         Next::Drop => dropping::session(&service).await,
-        Next::Route(at) => relay::session(&service, at).await,
+        Next::Route(_) | Next::Domain(..) | Next::Held(..) => {
+            relay::session(&service, next).await;
+        }
     }
-    let mut ways = service.ways.borrow_mut();
-    let way = ways.way(next);
-    way.sessions = way.sessions.saturating_sub(1);
+    service.ways.borrow_mut().end(next, service.now());
     service.due.ring();
     service.idle.ring();
 }

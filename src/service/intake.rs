@@ -9,6 +9,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::base::MsgId;
+use crate::base::limits;
 use crate::disk::draft::Draft;
 use crate::disk::fault::Refused;
 use crate::disk::journal::Joined;
@@ -37,6 +38,8 @@ use crate::service::show;
 pub enum NotTaken {
     /// It has been through too many hosts (RFC 5321 s6.3).
     Hops(u32),
+    /// Too many domains have mail waiting, for now.
+    Ways,
     /// The journal would not, for now.
     Journal(Refused),
     /// Its body could not be stored, for now.
@@ -48,6 +51,7 @@ impl NotTaken {
     pub fn status(&self) -> Status {
         match self {
             Self::Hops(_) => Status::new(5, 4, 6),
+            Self::Ways => Status::new(4, 3, 1),
             Self::Journal(refused) if refused.is_full() => Status::new(4, 3, 1),
             Self::Journal(_) => Status::new(4, 3, 0),
             Self::Disk(_) => Status::new(4, 3, 0),
@@ -59,6 +63,11 @@ impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hops(most) => write!(f, "over {most} hops: the message is in a loop"),
+            Self::Ways => write!(
+                f,
+                "mail waits for {} domains already; it goes on when some of it has left",
+                limits::WAYS
+            ),
             Self::Journal(refused) => refused.fmt(f),
             Self::Disk(error) => write!(f, "the body cannot be stored: {error}"),
         }
@@ -207,7 +216,10 @@ impl Intake {
         };
         let bytes = self.draft.len();
         // The envelope moves into the journal's record; where it goes is decided before.
-        let routed = service.routed(&accept.envelope);
+        // What we say ourselves is about mail that was accepted, so it is not refused.
+        let must = self.door == Door::Notice;
+        let routed = service.routed(&accept.envelope, must);
+        let routed = routed.ok_or(NotTaken::Ways)?;
         let accepted = service.journal.accept(accept, self.draft, joined).await;
         accepted.map_err(NotTaken::Journal)?;
         Ok((routed, bytes))

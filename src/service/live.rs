@@ -1,11 +1,13 @@
 //! A configuration at work: the settings together with what is made from them once and kept, such as the TLS of a
 //! route. A reload makes a new one; who holds the old one finishes with it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::base::Tick;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::config::Tls as TlsMode;
@@ -49,6 +51,10 @@ pub struct Out {
     pub route: Route,
     /// Its TLS, with the sessions that can be resumed.
     pub tls: tls::Client,
+    /// The same for mail exchangers.
+    pub exchanger_tls: tls::Client,
+    /// The host that stands in for the first ones, by its place among those named, and until when it is kept.
+    pub stand_in: Cell<Option<(usize, Tick)>>,
 }
 
 impl Live {
@@ -67,7 +73,7 @@ impl Live {
         let doors = config.listen.iter();
         let doors = doors.map(|listen| Door::new(listen, &config, &base));
         let outs = config.routes.iter().map(|route| {
-            let trust = match (route.tls, &route.ca) {
+            let trust = |mode| match (mode, &route.ca) {
                 (TlsMode::Pin(pin), _) => Trust::Pin(Pin(pin)),
                 (TlsMode::Verify, Some(file)) => Trust::CaFile(file.clone()),
                 (TlsMode::Verify, None) => Trust::Roots,
@@ -75,7 +81,9 @@ impl Live {
             };
             Out {
                 route: route.clone(),
-                tls: tls.client(trust, None),
+                tls: tls.client(trust(route.tls), None),
+                exchanger_tls: tls.client(trust(route.exchanger_tls), None),
+                stand_in: Cell::default(),
             }
         });
         Ok(Rc::new(Self {
@@ -92,15 +100,34 @@ impl Live {
         self.config.routing.next(domain)
     }
 
-    /// A way as it is called in logs and commands.
-    pub fn name(&self, next: Next) -> String {
-        match next {
-            Next::Drop => String::from("drop"),
-            Next::Route(at) => match self.outs.get(at).and_then(|out| out.route.hosts.first()) {
-                Some(host) => format!("{}:{}", host.name, host.port),
-                None => format!("route {}", at + 1),
-            },
+    /// A way as it is called in logs and commands; one of a single domain, by that domain if it is known.
+    pub fn name(&self, next: Next, domain: Option<&Domain>) -> String {
+        match (next, domain) {
+            (Next::Drop, _) => String::from("drop"),
+            (Next::Domain(..) | Next::Held(..), Some(domain)) => domain.to_string(),
+            (Next::Route(at) | Next::Domain(at, _) | Next::Held(at, _), _) => {
+                match self.outs.get(at).and_then(|out| out.route.hosts.first()) {
+                    Some(host) => format!("{}:{}", host.name, host.port),
+                    None => format!("route {}", at.saturating_add(1)),
+                }
+            }
         }
+    }
+
+    /// The route of a way, unless a reload has taken it away.
+    pub fn out(&self, next: Next) -> Option<&Out> {
+        self.outs.get(next.route()?)
+    }
+
+    /// How many messages may go over a route in a minute.
+    pub fn pace(&self, route: usize) -> Option<u32> {
+        self.outs.get(route)?.route.messages_per_minute
+    }
+
+    /// How many sessions a route may have over all its ways.
+    pub fn sessions_total(&self, route: usize) -> usize {
+        let total = self.outs.get(route).map(|out| out.route.connections_total);
+        total.map_or(0, |total| usize::try_from(total).unwrap_or(1))
     }
 
     /// How many sessions a way may have at once.
@@ -108,16 +135,16 @@ impl Live {
         match next {
             // One file worker writes them one after the other anyway.
             Next::Drop => 1,
-            Next::Route(at) => self
-                .outs
-                .get(at)
+            Next::Route(_) | Next::Domain(..) | Next::Held(..) => self
+                .out(next)
                 .map_or(0, |out| usize::try_from(out.route.connections).unwrap_or(1)),
         }
     }
 
-    /// How long a message is tried.
-    pub fn expire(&self) -> Duration {
-        self.config.delivery.expire
+    /// How long a message is tried on a way, or held there.
+    pub fn expire(&self, next: Next) -> Duration {
+        let own = self.out(next).and_then(|out| out.route.expire);
+        own.unwrap_or(self.config.delivery.expire)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod deliver;
 pub mod door;
 pub mod dropping;
 pub mod event;
+pub mod fair;
 pub mod fold;
 pub mod gate;
 pub mod intake;
@@ -31,6 +32,7 @@ pub mod shared;
 pub mod show;
 pub mod signal;
 pub mod start;
+pub mod targets;
 pub mod users;
 pub mod ways;
 

@@ -27,6 +27,7 @@ use crate::net::random;
 use crate::queue::Accept;
 use crate::queue::Door;
 use crate::queue::Progress;
+use crate::queue::schedule::NEVER;
 use crate::service::attempt::Attempt;
 use crate::service::event::Event;
 use crate::service::fold::Follows;
@@ -120,7 +121,9 @@ async fn write(
     } = &attempt.message.stored.accept;
     let from = (*door == Door::Smtp).then(|| came_from(origin));
     let now = service.clock.believed();
-    let left = live.expire().saturating_sub(attempt.age);
+    // What waited for the setup to be mended has no end yet.
+    let ends = attempt.expires < NEVER;
+    let left = attempt.expires.since(service.now());
     // A recipient that waits on another way may not have been tried.
     let untried = Reason::ours(Status::new(4, 4, 7), "it has not been tried yet");
     let fates: Vec<Fate<'_>> = follows
@@ -134,7 +137,7 @@ async fn write(
                 reason: reason.unwrap_or(&untried),
                 last_attempt: now.filter(|_| reason.is_some()),
                 retry_until: now
-                    .filter(|_| action == Action::Delayed)
+                    .filter(|_| action == Action::Delayed && ends)
                     .map(|now| now.after(left)),
             })
         })

@@ -371,6 +371,7 @@ async fn commit(
             Ok(taken.id)
         }
         Err(NotTaken::Hops(_)) => Err(Fault::Loop),
+        Err(NotTaken::Ways) => Err(Fault::Full),
         Err(NotTaken::Journal(refused)) => Err(fault(&refused)),
         Err(NotTaken::Disk(error)) => Err(fault(&Refused::from_io(&error))),
     }

@@ -1,4 +1,4 @@
-//! A session with a smart host: connects, drives the client machine, and sends one message after the other.
+//! A session with a host: connects, drives the client machine, and sends one message after the other.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,7 +10,6 @@ use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
 use crate::config::Tls;
-use crate::config::model::Peer;
 use crate::config::model::Route;
 use crate::disk::stored::StoredMessage;
 use crate::mail::Envelope;
@@ -23,6 +22,7 @@ use crate::net::clock;
 use crate::net::dial::Dial;
 use crate::net::random;
 use crate::net::ready::Alarm;
+use crate::net::tls;
 use crate::net::within::Patience;
 use crate::policy::route::Next;
 use crate::service::attempt;
@@ -33,12 +33,17 @@ use crate::service::live::Live;
 use crate::service::live::Out;
 use crate::service::outgoing::Outgoing;
 use crate::service::shared::Service;
+use crate::service::targets::End;
+use crate::service::targets::Failed;
+use crate::service::targets::Target;
+use crate::service::targets::Targets;
 use crate::smtp::client::Client;
 use crate::smtp::client::Order;
 use crate::smtp::client::settings;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::client::transfer::Message;
 use crate::smtp::data::Stuffer;
+use crate::smtp::outcome::Role;
 
 /// How long a connection is kept for the next message. Peers bear this much silence, and a burst of mail comes with
 /// smaller gaps.
@@ -47,62 +52,82 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What a session keeps for the bodies of its next messages, in bytes.
 const SCRATCH: usize = 8192;
 
-/// Why a connection carries nothing, and whether the setup is at fault.
-struct Failed {
-    held: bool,
-    reason: Reason,
-}
-
-impl Failed {
-    fn later(detail: u16, text: String) -> Self {
-        Self {
-            held: false,
-            reason: Reason::ours(Status::new(4, 4, detail), text),
-        }
-    }
-
-    fn hold(subject: u16, detail: u16, text: String) -> Self {
-        Self {
-            held: true,
-            reason: Reason::ours(Status::new(4, subject, detail), text),
-        }
-    }
-}
-
-/// Sends what is due on the route with this number, until nothing is.
-pub async fn session(service: &Rc<Service>, at: usize) {
-    let next = Next::Route(at);
+/// Sends what is due on a way, until nothing is. One host after the other is tried until one takes the session.
+pub async fn session(service: &Rc<Service>, next: Next) {
     // A session without a message is a connection for nothing.
     let Some(attempt) = attempt::take(service, next).await else {
         return;
     };
     let live = service.live();
-    let Some(out) = live.outs.get(at) else {
+    let (Some(out), Some(domain)) = (live.out(next), attempt.domain().cloned()) else {
         // A reload has taken the route away; rerouting will put the message elsewhere.
         attempt::give_back(service, next, attempt);
         return;
     };
-    match connect(service, out).await {
-        Ok((stream, client, host)) => {
-            let talk = Talk {
-                service,
-                live: &live,
-                out,
-                next,
-                host,
-            };
-            talk.run(stream, client, attempt).await;
-        }
-        Err(failed) => {
-            attempt::give_back(service, next, attempt);
-            conclude::way_failed(service, next, failed.held, &failed.reason).await;
+    let mut targets = Targets::new(service, out, &domain);
+    let mut first = attempt;
+    loop {
+        let target = match targets.next().await {
+            Ok(target) => target,
+            Err(End::Never(reason)) => return never(service, next, first, reason).await,
+            Err(End::Failed(failed)) => {
+                attempt::give_back(service, next, first);
+                return conclude::way_failed(service, next, failed.held, &failed.reason).await;
+            }
+        };
+        let (stream, client, host) = match connect(service, out, &target).await {
+            Ok(open) => open,
+            Err(failed) => {
+                targets.on_failure(failed);
+                continue;
+            }
+        };
+        service.ways.borrow_mut().way(next).host = host;
+        let talk = Talk {
+            service,
+            live: &live,
+            out,
+            next,
+            target: &target,
+        };
+        match talk.run(stream, client, first).await {
+            None => return,
+            Some((attempt, outcome)) => {
+                let held = matches!(outcome, Outcome::Hold(_));
+                let reason = outcome.reason().clone();
+                if held {
+                    // Another host would get the same password: one login for each step of the waits (promise G3).
+                    attempt::give_back(service, next, attempt);
+                    return conclude::way_failed(service, next, held, &reason).await;
+                }
+                targets.on_failure(Failed { held, reason });
+                first = attempt;
+            }
         }
     }
 }
 
-/// Connects to the first host of the route that answers.
-async fn connect(service: &Rc<Service>, out: &Out) -> Result<(Stream, Client, Peer), Failed> {
+/// What waits on the way cannot be delivered: its domain takes no mail.
+async fn never(service: &Rc<Service>, next: Next, first: Attempt, reason: Reason) {
+    let mut more = Some(first);
+    while let Some(attempt) = more {
+        let all = attempt.recipients.iter();
+        let outcomes = all.map(|&at| (at, Outcome::Never(reason.clone())));
+        let outcomes = outcomes.collect();
+        conclude::conclude(service, next, attempt, outcomes).await;
+        more = attempt::take(service, next).await;
+    }
+}
+
+/// Connects to a host; answers the client that talks to it, and what the host is called.
+async fn connect(
+    service: &Rc<Service>,
+    out: &Out,
+    target: &Target,
+) -> Result<(Stream, Client, String), Failed> {
     let login = match &out.route.login {
+        // What was found in DNS gets no password.
+        _ if target.role == Role::Exchanger => None,
         None => None,
         Some(login) => {
             let wanted = login.clone();
@@ -115,21 +140,14 @@ async fn connect(service: &Rc<Service>, out: &Out) -> Result<(Stream, Client, Pe
             })
         }
     };
-    let mut failed = Failed::hold(3, 5, String::from("the route has no host"));
-    for host in &out.route.hosts {
-        match open(service, out, host).await {
-            Ok((stream, address)) => {
-                let settings = dialog(&out.route, host, address, login);
-                let mut client = Client::new(settings, stream.is_tls(), nonce());
-                if let Some(exporter) = stream.channel_binding() {
-                    client.on_exporter(exporter);
-                }
-                return Ok((stream, client, host.clone()));
-            }
-            Err(why) => failed = why,
-        }
+    let (stream, address) = open(service, out, target).await?;
+    let settings = dialog(&out.route, target, address, login);
+    let host = settings.peer.clone();
+    let mut client = Client::new(settings, stream.is_tls(), nonce());
+    if let Some(exporter) = stream.channel_binding() {
+        client.on_exporter(exporter);
     }
-    Err(failed)
+    Ok((stream, client, host))
 }
 
 /// Fresh printable text for SCRAM.
@@ -141,31 +159,37 @@ fn nonce() -> String {
 async fn open(
     service: &Rc<Service>,
     out: &Out,
-    host: &Peer,
+    target: &Target,
 ) -> Result<(Stream, SocketAddr), Failed> {
     let timeouts = &out.route.timeouts;
-    let found = service.resolver.addresses(&host.name).await;
-    // A smart host whose name is gone is a slip of the pen, or a name server that lies: nothing to bounce mail for.
-    let found = found.map_err(|error| Failed {
-        held: error.is_permanent(),
-        reason: Reason::ours(Status::new(4, 4, 3), error.to_string()),
-    })?;
+    let host = &target.peer;
+    let found = if target.addresses.is_empty() {
+        // A smart host whose name is gone is a slip of the pen, or a name server that lies: nothing to bounce mail for.
+        let found = service.resolver.addresses(&host.name).await;
+        found.map_err(|error| Failed {
+            held: error.is_permanent(),
+            reason: Reason::ours(Status::new(4, 4, 3), error.to_string()),
+        })?
+    } else {
+        target.addresses.clone()
+    };
     let targets: Vec<SocketAddr> = found
         .into_iter()
         .map(|ip| SocketAddr::new(ip, host.port))
         .collect();
     let dial = Dial {
         timeout: timeouts.connect,
-        source: Vec::new(),
+        source: out.route.source.clone(),
     };
     let (stream, address) = dial
         .connect(&targets)
         .await
         .map_err(|error| Failed::later(1, format!("{}: {error}", host.name)))?;
-    if !host.implicit_tls || out.route.tls == Tls::Off {
+    let (mode, tls) = encryption(out, target);
+    if !host.implicit_tls || mode == Tls::Off {
         return Ok((stream, address));
     }
-    match out.tls.start(stream, &host.name, timeouts.greeting).await {
+    match tls.start(stream, &host.name, timeouts.greeting).await {
         Ok(stream) => Ok((stream, address)),
         Err(error) if error.is_setup() => {
             Err(Failed::hold(7, 5, format!("{}: {error}", host.name)))
@@ -174,18 +198,32 @@ async fn open(
     }
 }
 
+/// How TLS is used with a host.
+fn encryption<'a>(out: &'a Out, target: &Target) -> (Tls, &'a tls::Client) {
+    match target.role {
+        Role::SmartHost => (out.route.tls, &out.tls),
+        Role::Exchanger => (out.route.exchanger_tls, &out.exchanger_tls),
+    }
+}
+
 fn dialog(
     route: &Route,
-    host: &Peer,
+    target: &Target,
     address: SocketAddr,
     login: Option<settings::Login>,
 ) -> settings::Settings {
+    let host = &target.peer;
+    let mode = match target.role {
+        Role::SmartHost => route.tls,
+        Role::Exchanger => route.exchanger_tls,
+    };
     let peer = match host.name.ip() {
         Some(_) => host.name.to_string(),
         None => format!("{} [{}]", host.name, address.ip()),
     };
     settings::Settings {
-        starttls: match route.tls {
+        role: target.role,
+        starttls: match mode {
             Tls::Off => StartTls::Never,
             Tls::Opportunistic => StartTls::IfOffered,
             Tls::Require | Tls::Verify | Tls::Pin(_) => StartTls::Required,
@@ -210,11 +248,17 @@ struct Talk<'a> {
     live: &'a Live,
     out: &'a Out,
     next: Next,
-    host: Peer,
+    target: &'a Target,
 }
 
 impl Talk<'_> {
-    async fn run(&self, stream: Stream, mut client: Client, first: Attempt) {
+    /// Talks until nothing is left to send. Answers with the first message and why, when the host would not have any.
+    async fn run(
+        &self,
+        stream: Stream,
+        mut client: Client,
+        first: Attempt,
+    ) -> Option<(Attempt, Outcome)> {
         let (service, next) = (self.service, self.next);
         let mut stream = Some(stream);
         let mut waiting = Some(first);
@@ -224,6 +268,7 @@ impl Talk<'_> {
         let mut block = vec![0; 2048];
         let (mut at, mut end) = (0, 0);
         let mut scratch = Vec::new();
+        let mut refused = None;
         loop {
             let mut input = block.get(at..end).unwrap_or_default();
             let order = client.next_order(clock::tick(), &mut input);
@@ -235,6 +280,8 @@ impl Talk<'_> {
                         client.on_write_failed();
                     }
                 }
+                // Nobody needs the answer to the QUIT of a session that was refused.
+                Order::Read(_) if refused.is_some() => break,
                 Order::Read(deadline) => {
                     let wait = deadline.since(clock::tick());
                     let read = async {
@@ -254,24 +301,11 @@ impl Talk<'_> {
                 Order::StartTls => {
                     // What was read and not used came before the encryption.
                     (at, end) = (0, 0);
-                    let Some(plain) = stream.take() else {
-                        client.on_closed();
-                        continue;
-                    };
-                    let wait = self.out.route.timeouts.greeting;
-                    match self.out.tls.start(plain, &self.host.name, wait).await {
-                        Ok(secure) => {
-                            client.on_tls();
-                            if let Some(exporter) = secure.channel_binding() {
-                                client.on_exporter(exporter);
-                            }
-                            stream = Some(secure);
-                        }
-                        Err(error) => client.on_tls_failed(&error.to_string(), error.is_setup()),
-                    }
+                    stream = self.encrypt(stream.take(), &mut client).await;
                 }
                 Order::Ready => {
                     attempt::way_well(service, next);
+                    self.target.on_success(service, self.out);
                     let message = match waiting.take() {
                         Some(attempt) => Some(attempt),
                         None => self.following(stream.as_mut()).await,
@@ -319,22 +353,49 @@ impl Talk<'_> {
                         conclude::conclude(service, next, attempt, outcomes).await;
                     }
                 }
-                Order::Refused(outcome) => {
-                    if let Some(attempt) = waiting.take() {
-                        attempt::give_back(service, next, attempt);
-                    }
-                    let held = matches!(outcome, Outcome::Hold(_));
-                    conclude::way_failed(service, next, held, outcome.reason()).await;
-                }
+                Order::Refused(outcome) => refused = Some(outcome),
                 Order::Close => break,
             }
-        }
-        for attempt in waiting.into_iter().chain(current) {
-            attempt::give_back(service, next, attempt);
         }
         if let Some(stream) = stream {
             // The peer may have stopped reading.
             let _ = patience.wait(LINGER, stream.end()).await;
+        }
+        if let Some(attempt) = current {
+            attempt::give_back(service, next, attempt);
+        }
+        match (waiting, refused) {
+            (Some(attempt), Some(outcome)) => return Some((attempt, outcome)),
+            (Some(attempt), None) => attempt::give_back(service, next, attempt),
+            (None, Some(outcome)) => {
+                let held = matches!(outcome, Outcome::Hold(_));
+                conclude::way_failed(service, next, held, outcome.reason()).await;
+            }
+            (None, None) => {}
+        }
+        None
+    }
+
+    /// The handshake behind STARTTLS.
+    async fn encrypt(&self, plain: Option<Stream>, client: &mut Client) -> Option<Stream> {
+        let Some(plain) = plain else {
+            client.on_closed();
+            return None;
+        };
+        let wait = self.out.route.timeouts.greeting;
+        let (_, tls) = encryption(self.out, self.target);
+        match tls.start(plain, &self.target.peer.name, wait).await {
+            Ok(secure) => {
+                client.on_tls();
+                if let Some(exporter) = secure.channel_binding() {
+                    client.on_exporter(exporter);
+                }
+                Some(secure)
+            }
+            Err(error) => {
+                client.on_tls_failed(&error.to_string(), error.is_setup());
+                None
+            }
         }
     }
 
@@ -349,6 +410,10 @@ impl Talk<'_> {
             }
             if let Some(attempt) = attempt::take(service, next).await {
                 return Some(attempt);
+            }
+            if service.ways.borrow().is_crowded() {
+                // Another way waits for this connection's place.
+                return None;
             }
             let bell = {
                 let mut ways = service.ways.borrow_mut();

@@ -2,7 +2,10 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -19,11 +22,13 @@ use crate::disk::drop::DropFolder;
 use crate::disk::folders::Folders;
 use crate::disk::handle::Journal;
 use crate::disk::worker::Worker;
+use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Recipient;
 use crate::net::Resolver;
 use crate::net::TrustedClock;
 use crate::net::clock;
+use crate::net::local;
 use crate::net::random;
 use crate::net::tls::Tls;
 use crate::policy::guard::Guard;
@@ -127,6 +132,8 @@ pub struct Service {
     pub ending: Ending,
     /// Where tasks live.
     pub tasks: Rc<LocalExecutor<'static>>,
+    /// Where SMTP is spoken.
+    pub listening: RefCell<Vec<SocketAddr>>,
     /// When the service started.
     pub started: Tick,
 }
@@ -143,39 +150,97 @@ impl Service {
     }
 
     /// The ways of these recipients, each once.
-    fn ways_of<'a>(live: &Live, recipients: impl Iterator<Item = &'a Recipient>) -> Vec<Next> {
-        let mut ways = Vec::new();
+    fn ways_of<'a>(
+        &self,
+        live: &Live,
+        recipients: impl Iterator<Item = &'a Recipient>,
+    ) -> Vec<(Next, &'a Domain)> {
+        let (mut ways, mut seen) = (Vec::new(), BTreeSet::new());
         for recipient in recipients {
-            let next = live.next(recipient.address.domain());
-            // Nearly always there is one way; there are never more than routes.
-            if !ways.contains(&next) {
-                ways.push(next);
+            let domain = recipient.address.domain();
+            let next = live.next(domain);
+            // Nearly always there is one way.
+            if ways.last().is_some_and(|(last, _)| *last == next) || !seen.insert(next) {
+                continue;
             }
+            ways.push((next, domain));
         }
         ways
     }
 
-    /// The ways on which a message with this envelope goes out.
-    pub fn routed(&self, envelope: &Envelope) -> Vec<Next> {
-        Self::ways_of(&self.live(), envelope.recipients.iter())
+    /// The ways on which a message with this envelope goes out; `None` when it would begin more ways than there may
+    /// be, unless it `must`.
+    pub fn routed(&self, envelope: &Envelope, must: bool) -> Option<Vec<Next>> {
+        let named = self.ways_of(&self.live(), envelope.recipients.iter());
+        let ways: Vec<Next> = named.iter().map(|(next, _)| *next).collect();
+        let mut all = self.ways.borrow_mut();
+        if !must && !all.have_room(&ways) {
+            return None;
+        }
+        for (next, domain) in named {
+            if next.is_own() {
+                all.call(next, domain);
+            }
+        }
+        Some(ways)
+    }
+
+    /// A way as it is called in logs and commands.
+    pub fn way_name(&self, next: Next) -> String {
+        self.live().name(next, self.ways.borrow().domain(next))
+    }
+
+    /// Whether a host with this name and these addresses is this server, as seen from the port that mail exchangers
+    /// are asked on.
+    pub fn is_us(&self, host: &Domain, addresses: &[IpAddr], port: u16) -> bool {
+        let live = self.live();
+        if *host == live.config.hostname {
+            return true;
+        }
+        let listening = self.listening.borrow();
+        addresses.iter().any(|ip| {
+            let heard =
+                |at: &SocketAddr| at.port() == port && (at.ip() == *ip || at.ip().is_unspecified());
+            listening.iter().any(heard) && local::is_ours(*ip)
+        })
+    }
+
+    /// Lets the mail of a domain go now, as ETRN asks: what is held for it, or what waits for its next try. Answers
+    /// how many messages that are.
+    pub fn release(&self, domain: &Domain) -> usize {
+        let next = self.live().next(domain);
+        if !next.is_own() {
+            // Others wait there too, and a stranger must not hurry them.
+            return 0;
+        }
+        let count = self.ways.borrow_mut().release(next, self.now());
+        self.due.ring();
+        count
+    }
+
+    /// How many messages are held for a domain; `None` when nothing is ever held for it.
+    pub fn held(&self, domain: &Domain) -> Option<usize> {
+        let next = self.live().next(domain);
+        next.is_held().then(|| self.ways.borrow().len(next))
     }
 
     /// Puts a message that was just accepted on its ways.
     pub fn schedule(&self, id: MsgId, ways: &[Next]) {
-        self.schedule_on(id, ways, self.now(), Duration::ZERO);
+        self.schedule_on(id, ways.iter().copied(), self.now(), Duration::ZERO);
         self.due.ring();
     }
 
     /// Puts a message on these ways. `age` is the running time it has spent in the queue.
-    fn schedule_on(&self, id: MsgId, ways: &[Next], due: Tick, age: Duration) {
-        let left = self.live().expire().saturating_sub(age);
-        let waiting = Waiting {
-            due,
-            id,
-            expires: self.now().after(left),
-        };
+    fn schedule_on(&self, id: MsgId, ways: impl Iterator<Item = Next>, due: Tick, age: Duration) {
+        let (live, now) = (self.live(), self.now());
         let mut all = self.ways.borrow_mut();
-        for &way in ways {
+        for way in ways {
+            let left = live.expire(way).saturating_sub(age);
+            let waiting = Waiting {
+                due,
+                id,
+                expires: now.after(left),
+            };
             all.add(way, waiting);
         }
     }
@@ -198,8 +263,14 @@ impl Service {
         let recipients = waiting
             .into_iter()
             .filter_map(|at| envelope.recipients.get(at));
-        let ways = Self::ways_of(&self.live(), recipients);
-        self.schedule_on(id, &ways, self.now(), age);
+        let ways = self.ways_of(&self.live(), recipients);
+        for (next, domain) in &ways {
+            if next.is_own() {
+                self.ways.borrow_mut().call(*next, domain);
+            }
+        }
+        let ways = ways.into_iter().map(|(next, _)| next);
+        self.schedule_on(id, ways, self.now(), age);
         self.due.ring();
     }
 
@@ -223,10 +294,11 @@ impl Service {
         }
     }
 
-    /// Tries one message now.
-    pub fn retry_one(&self, id: MsgId) {
-        self.ways.borrow_mut().hurry_one(id, self.now());
+    /// Tries one message now. False when it waits nowhere, or only until it is fetched.
+    pub fn retry_one(&self, id: MsgId) -> bool {
+        let found = self.ways.borrow_mut().hurry_one(id, self.now());
         self.due.ring();
+        found
     }
 
     /// Reads the configuration again and puts it to work, or keeps the old one and says why. Listeners and folders

@@ -138,6 +138,7 @@ fn open(
         idle: Wake::default(),
         ending: Ending::default(),
         tasks,
+        listening: RefCell::default(),
         started: clock::tick(),
     });
     Ok((service, opened.recovery))
@@ -243,6 +244,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     resume(&service, &recovery);
 
     for (at, name, listener) in listeners {
+        service.listening.borrow_mut().extend(listener.local_addr());
         let address = listener.local_addr().map_or(name, |at| at.to_string());
         emit(&Event::Listening { address: &address });
         let task = receive::listen(Rc::clone(&service), listener, at);

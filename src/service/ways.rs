@@ -1,4 +1,7 @@
 //! The ways out with what waits on each: the schedule, the health and the open sessions of every way together.
+//!
+//! Ways of single domains come and go: there is one while something waits on it, is being tried, or was just
+//! accepted for it, and at most [`limits::WAYS`] are begun by new mail.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -6,16 +9,26 @@ use std::time::Duration;
 
 use crate::base::MsgId;
 use crate::base::Tick;
+use crate::base::limits;
+use crate::mail::Domain;
 use crate::policy::health::Health;
+use crate::policy::pace::Pace;
 use crate::policy::retry::Waits;
 use crate::policy::route::Next;
+use crate::queue::schedule::NEVER;
 use crate::queue::schedule::Schedule;
 use crate::queue::schedule::Waiting;
+use crate::service::fair::Open;
+use crate::service::fair::Wish;
 use crate::service::signal::Wake;
 
 /// One way's state besides its schedule.
 #[derive(Debug, Default)]
 pub struct Way {
+    /// Whose it is, when it is one domain's alone.
+    pub domain: Option<Domain>,
+    /// The host it went to last; empty before the first.
+    pub host: String,
     /// Whether it may be tried.
     pub health: Health,
     /// Sessions open now, lingering ones included.
@@ -24,6 +37,14 @@ pub struct Way {
     pub lingering: usize,
     /// Rung when one of those may have a message.
     pub linger: Rc<Wake>,
+    /// When it was given a session last, counted in sessions given.
+    turn: u64,
+    /// Of a held way: it was asked for and goes out until nothing of it is due.
+    released: bool,
+    /// Of a held way: connections over which its mail is being fetched.
+    fetchers: usize,
+    /// Of a held way: nothing on it expires before this.
+    expires: Option<Tick>,
     /// Up to when it is known whose senders are to be told of a delay.
     pub told: Tick,
 }
@@ -33,22 +54,82 @@ pub struct Way {
 pub struct Ways {
     schedule: Schedule<Next>,
     ways: BTreeMap<Next, Way>,
+    paces: BTreeMap<usize, Pace>,
+    turns: u64,
+    crowded: bool,
 }
 
 impl Ways {
-    /// Puts a message on a way.
-    pub fn add(&mut self, way: Next, waiting: Waiting) {
-        self.schedule.add(way, waiting);
+    /// Puts a message on a way. What is held waits to be asked for, whatever its due time says.
+    pub fn add(&mut self, next: Next, mut waiting: Waiting) {
+        if next.is_held() {
+            let way = self.way(next);
+            if !way.released && way.fetchers == 0 {
+                waiting.due = NEVER;
+            }
+            let first = way.expires.unwrap_or(NEVER);
+            way.expires = Some(first.min(waiting.expires));
+        }
+        self.schedule.add(next, waiting);
     }
 
-    /// The next message of a way that may go now.
-    pub fn take(&mut self, way: Next, now: Tick) -> Option<Waiting> {
-        self.schedule.take(way, now)
+    /// The next message of a way that may go now; `pace` is how many of its route may go in a minute.
+    pub fn take(&mut self, next: Next, now: Tick, pace: Option<u32>) -> Option<Waiting> {
+        if self.schedule.due(next)? > now {
+            return None;
+        }
+        if let (Some(most), Some(route)) = (pace, next.route())
+            && !self.paces.entry(route).or_default().take(most, now)
+        {
+            return None;
+        }
+        self.schedule.take(next, now)
+    }
+
+    /// Puts back a message that was taken and not sent.
+    pub fn give_back(&mut self, next: Next, waiting: Waiting) {
+        if let Some(pace) = next.route().and_then(|at| self.paces.get_mut(&at)) {
+            pace.give_back();
+        }
+        self.add(next, waiting);
     }
 
     /// A way's state.
-    pub fn way(&mut self, way: Next) -> &mut Way {
-        self.ways.entry(way).or_default()
+    pub fn way(&mut self, next: Next) -> &mut Way {
+        self.ways.entry(next).or_default()
+    }
+
+    /// Remembers whose a way is.
+    pub fn call(&mut self, next: Next, domain: &Domain) {
+        let name = &mut self.way(next).domain;
+        if name.is_none() {
+            *name = Some(domain.clone());
+        }
+    }
+
+    /// Whose a way is, if it is known.
+    pub fn domain(&self, next: Next) -> Option<&Domain> {
+        self.ways.get(&next)?.domain.as_ref()
+    }
+
+    /// Whether new mail may go on these ways, or it would begin more than there may be.
+    pub fn have_room(&mut self, wanted: &[Next]) -> bool {
+        let new = |ways: &Self| {
+            let new = wanted
+                .iter()
+                .filter(|next| next.is_own() && !ways.ways.contains_key(next));
+            new.count()
+        };
+        if self.ways.len().saturating_add(new(self)) <= limits::WAYS {
+            return true;
+        }
+        // Those that were begun for mail which was then not accepted are no use to anybody.
+        let idle = |next: &Next, way: &Way, schedule: &Schedule<Next>| {
+            next.is_own() && schedule.len(*next) == 0 && way.sessions == 0 && way.fetchers == 0
+        };
+        let schedule = &self.schedule;
+        self.ways.retain(|next, way| !idle(next, way, schedule));
+        self.ways.len().saturating_add(new(self)) <= limits::WAYS
     }
 
     /// Wakes a lingering session of this way if something is due. Each that is woken and finds a message wakes the
@@ -60,46 +141,180 @@ impl Ways {
         }
     }
 
+    /// How many messages wait on a way.
+    pub fn len(&self, next: Next) -> usize {
+        self.schedule.len(next)
+    }
+
     /// How many sessions are open on all ways.
     pub fn sessions(&self) -> usize {
         self.ways.values().map(|way| way.sessions).sum()
     }
 
-    /// The ways on which a further session is wanted now, each with how many; `most` tells how many connections a
-    /// way may have. Sessions that linger are woken and take messages first.
-    pub fn wanted(&mut self, now: Tick, most: impl Fn(Next) -> usize) -> Vec<(Next, usize)> {
+    /// What is open on each route.
+    pub fn open(&self) -> Open {
+        let mut open = Open::default();
+        for (next, way) in self.ways.iter().filter(|(_, way)| way.sessions > 0) {
+            let Some(route) = next.route() else { continue };
+            let probe = matches!(way.health, Health::Down(_));
+            let used = open.routes.entry(route).or_default();
+            for _ in 0..way.sessions {
+                used.add(probe);
+                open.all.add(probe);
+            }
+        }
+        open
+    }
+
+    /// The ways on which a further session is wanted now; `most` tells how many connections a way may have, `pace`
+    /// how many messages of a route may go in a minute. Sessions that linger are woken and take messages first.
+    pub fn wanted(
+        &mut self,
+        now: Tick,
+        most: impl Fn(Next) -> usize,
+        pace: impl Fn(usize) -> Option<u32>,
+    ) -> Vec<Wish> {
         let mut all = Vec::new();
         for next in self.schedule.ways() {
             if self.schedule.due(next).is_none_or(|due| due > now) {
                 continue;
             }
-            let (allowed, sessions, lingering) = match self.ways.get(&next) {
+            if opens(&self.paces, next, now, &pace).is_some() {
+                continue;
+            }
+            let (allowed, open, lingering, turn, probe) = match self.ways.get(&next) {
+                Some(way) if way.fetchers > 0 => continue,
                 Some(way) => {
                     if way.lingering > 0 {
                         way.linger.ring();
                     }
                     let allowed = way.health.allowed(now, most(next));
-                    (allowed, way.sessions, way.lingering)
+                    let probe = matches!(way.health, Health::Down(_));
+                    (allowed, way.sessions, way.lingering, way.turn, probe)
                 }
-                None => (Health::default().allowed(now, most(next)), 0, 0),
+                None => (Health::default().allowed(now, most(next)), 0, 0, 0, false),
             };
-            let wanted = self.schedule.len(next).saturating_sub(lingering);
-            let wanted = wanted.min(allowed.saturating_sub(sessions));
-            if wanted > 0 {
-                all.push((next, wanted));
+            let count = self.schedule.len(next).saturating_sub(lingering);
+            let count = count.min(allowed.saturating_sub(open));
+            if count > 0 {
+                all.push(Wish {
+                    next,
+                    count,
+                    open,
+                    probe,
+                    turn,
+                });
             }
         }
         all
     }
 
+    /// A way gets a session.
+    pub fn begin(&mut self, next: Next) {
+        self.turns = self.turns.saturating_add(1);
+        let turn = self.turns;
+        let way = self.way(next);
+        way.turn = turn;
+        way.sessions = way.sessions.saturating_add(1);
+    }
+
+    /// A session has ended.
+    pub fn end(&mut self, next: Next, now: Tick) {
+        let way = self.way(next);
+        way.sessions = way.sessions.saturating_sub(1);
+        self.settle(next, now);
+    }
+
+    /// Notes whether some way could not have the sessions it wants: then those of others do not linger.
+    pub fn set_crowded(&mut self, crowded: bool) {
+        self.crowded = crowded;
+    }
+
+    /// Whether sessions should make room when they can.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded
+    }
+
+    /// When nothing happens on a way any more: what was asked for waits again, and a way of one domain on which
+    /// nothing waits is forgotten.
+    fn settle(&mut self, next: Next, now: Tick) {
+        let Some(way) = self.ways.get_mut(&next).filter(|_| next.is_own()) else {
+            return;
+        };
+        if way.sessions > 0 || way.fetchers > 0 {
+            return;
+        }
+        if next.is_held() && self.schedule.due(next).is_none_or(|due| due > now) {
+            way.released = false;
+            self.schedule.lull(next);
+        }
+        if self.schedule.len(next) == 0 {
+            self.schedule.forget(next);
+            self.ways.remove(&next);
+        }
+    }
+
+    /// Lets go what waits on a way: what is held goes out once, what waits for its next try is tried. Answers how many
+    /// messages that are.
+    pub fn release(&mut self, next: Next, now: Tick) -> usize {
+        let count = self.schedule.len(next);
+        if count > 0 {
+            let way = self.way(next);
+            way.released = true;
+            way.health.on_change();
+            self.schedule.hurry(next, now);
+        }
+        count
+    }
+
+    /// Begins to fetch what is held: it is due for who takes it, and no session of ours goes for it. Answers how many
+    /// messages there are; [`Ways::end_fetch`] ends it.
+    pub fn fetch(&mut self, next: Next, now: Tick) -> usize {
+        let way = self.way(next);
+        way.fetchers = way.fetchers.saturating_add(1);
+        self.schedule.hurry(next, now);
+        self.schedule.len(next)
+    }
+
+    /// What was not fetched is held again.
+    pub fn end_fetch(&mut self, next: Next, now: Tick) {
+        let way = self.way(next);
+        way.fetchers = way.fetchers.saturating_sub(1);
+        if way.fetchers == 0 && way.sessions == 0 {
+            way.released = false;
+            self.schedule.lull(next);
+        }
+        self.settle(next, now);
+    }
+
+    /// Takes off what was held until its time was up.
+    pub fn take_unfetched(&mut self, now: Tick) -> Vec<(Next, Waiting)> {
+        let mut gone = Vec::new();
+        for (next, way) in &mut self.ways {
+            if way.expires.is_none_or(|expires| expires > now) {
+                continue;
+            }
+            let expired = self.schedule.take_expired(*next, now);
+            gone.extend(expired.into_iter().map(|waiting| (*next, waiting)));
+            way.expires = self.schedule.expires(*next);
+        }
+        gone
+    }
+
     /// When something may be wanted next, if nothing else happens before.
-    pub fn wakes(&self, now: Tick) -> Option<Tick> {
+    pub fn wakes(&self, now: Tick, pace: impl Fn(usize) -> Option<u32>) -> Option<Tick> {
         let waits = self.schedule.ways().filter_map(|next| {
+            let way = self.ways.get(&next);
             let due = self.schedule.due(next)?;
-            let opens = self.ways.get(&next).and_then(|way| way.health.wakes(now));
-            let at = opens.map_or(due, |opens| opens.max(due));
+            let opens = [
+                way.and_then(|way| way.health.wakes(now)),
+                opens(&self.paces, next, now, &pace),
+            ];
+            let at = opens.into_iter().flatten().fold(due, Tick::max);
+            let expires = way.and_then(|way| way.expires);
+            let at = at.min(expires.unwrap_or(NEVER));
             // What is due already waits for a session to end, and that will be heard.
-            (at > now).then_some(at)
+            (at > now && at < NEVER).then_some(at)
         });
         waits.min()
     }
@@ -115,7 +330,13 @@ impl Ways {
         why: &str,
     ) -> (Duration, Vec<Waiting>) {
         let health = &mut self.way(next).health;
-        let wait = health.on_failure(now, waits, chance, held, why.to_owned());
+        let mut wait = health.on_failure(now, waits, chance, held, why.to_owned());
+        if next.is_held() {
+            // It waits until it is asked for again.
+            self.way(next).released = false;
+            self.schedule.lull(next);
+            wait = Duration::ZERO;
+        }
         let expired = if held {
             // The setup is at fault: no message pays for it (promise G3).
             Vec::new()
@@ -156,18 +377,22 @@ impl Ways {
         for way in self.ways.values_mut() {
             way.health.on_change();
         }
-        let all: Vec<Next> = self.schedule.ways().collect();
+        let all: Vec<Next> = self
+            .schedule
+            .ways()
+            .filter(|next| !next.is_held())
+            .collect();
         for next in all {
             self.schedule.hurry(next, now);
         }
     }
 
-    /// Try one message again. False when it waits nowhere.
+    /// Try one message again. False when it waits nowhere, or until it is fetched.
     pub fn hurry_one(&mut self, id: MsgId, now: Tick) -> bool {
         for way in self.ways.values_mut() {
             way.health.on_change();
         }
-        self.schedule.hurry_one(id, now)
+        self.schedule.hurry_one(id, now, |next| !next.is_held())
     }
 
     /// Takes a message off. False when it waited nowhere.
@@ -178,8 +403,12 @@ impl Ways {
     /// Takes everything off, for a new routing table; the health of ways that were tried is forgotten with it.
     pub fn clear(&mut self) {
         self.schedule.clear();
+        self.paces.clear();
+        self.ways
+            .retain(|next, way| !next.is_own() || way.sessions > 0 || way.fetchers > 0);
         for way in self.ways.values_mut() {
             way.health = Health::default();
+            way.expires = None;
             way.told = Tick::default();
         }
     }
@@ -204,12 +433,24 @@ impl Ways {
     }
 }
 
+/// When the minute of a way's route has room again, if it has none now.
+fn opens(
+    paces: &BTreeMap<usize, Pace>,
+    next: Next,
+    now: Tick,
+    pace: impl Fn(usize) -> Option<u32>,
+) -> Option<Tick> {
+    let route = next.route()?;
+    paces.get(&route)?.opens(pace(route)?, now)
+}
+
 #[cfg(test)]
 mod tests {
     use super::Ways;
-    use crate::base::{MsgId, Tick};
+    use crate::base::{MsgId, Tick, limits};
+    use crate::mail::Domain;
     use crate::policy::retry::Waits;
-    use crate::policy::route::Next;
+    use crate::policy::route::{Destination, Next};
     use crate::queue::schedule::Waiting;
 
     fn at(millis: u64) -> Tick {
@@ -229,19 +470,33 @@ mod tests {
         ways
     }
 
+    /// The ways that want sessions, and how many.
+    fn wanted(ways: &mut Ways, now: Tick) -> Vec<(Next, usize)> {
+        let wishes = ways.wanted(now, |_| 4, |_| None);
+        wishes.into_iter().map(|w| (w.next, w.count)).collect()
+    }
+
+    fn wakes(ways: &Ways, now: Tick) -> Option<Tick> {
+        ways.wakes(now, |_| None)
+    }
+
+    fn destination(name: &str) -> Destination {
+        Destination::of(&Domain::parse(name).unwrap())
+    }
+
     #[test]
     fn one_probe_finds_out_then_the_others_follow() {
         let mut ways = with(9);
         let (next, now) = (Next::Route(0), at(10));
-        assert_eq!(ways.wanted(at(9), |_| 4), []);
-        assert_eq!(ways.wakes(at(9)), Some(at(10)));
-        assert_eq!(ways.wanted(now, |_| 4), [(next, 1)]);
+        assert_eq!(wanted(&mut ways, at(9)), []);
+        assert_eq!(wakes(&ways, at(9)), Some(at(10)));
+        assert_eq!(wanted(&mut ways, now), [(next, 1)]);
         ways.way(next).sessions = 1;
-        assert_eq!(ways.wanted(now, |_| 4), []);
+        assert_eq!(wanted(&mut ways, now), []);
         ways.way(next).health.on_success();
-        assert_eq!(ways.wanted(now, |_| 4), [(next, 3)]);
+        assert_eq!(wanted(&mut ways, now), [(next, 3)]);
         ways.way(next).sessions = 4;
-        assert_eq!((ways.wanted(now, |_| 4).len(), ways.wakes(now)), (0, None));
+        assert_eq!((wanted(&mut ways, now).len(), wakes(&ways, now)), (0, None));
     }
 
     #[test]
@@ -250,7 +505,7 @@ mod tests {
         let way = ways.way(Next::Route(0));
         way.health.on_success();
         (way.sessions, way.lingering) = (1, 1);
-        assert_eq!(ways.wanted(at(10), |_| 4), []);
+        assert_eq!(wanted(&mut ways, at(10)), []);
     }
 
     #[test]
@@ -259,12 +514,156 @@ mod tests {
         let mut ways = with(2);
         let (wait, expired) = ways.on_failure(next, at(10), &waits, 0, false, "down");
         assert_eq!((wait.as_secs(), expired.len()), (60, 0));
-        assert_eq!(ways.wakes(at(10)), Some(at(60_010)));
+        assert_eq!(wakes(&ways, at(10)), Some(at(60_010)));
         let (_, expired) = ways.on_failure(next, at(1_000_000), &waits, 0, true, "535");
         assert_eq!(expired.len(), 0);
         let (_, expired) = ways.on_failure(next, at(1_000_000), &waits, 0, false, "down");
         assert_eq!(expired.len(), 2);
         ways.hurry(at(5));
-        assert_eq!(ways.wakes(at(5)), None);
+        assert_eq!(wakes(&ways, at(5)), None);
+    }
+
+    fn held(expires: u64) -> (Ways, Next) {
+        let (mut ways, next) = (Ways::default(), Next::Held(0, destination("a.example")));
+        for id in 0..3 {
+            let waiting = Waiting {
+                due: at(10),
+                id: MsgId::from_number(id),
+                expires: at(expires + id),
+            };
+            ways.add(next, waiting);
+        }
+        (ways, next)
+    }
+
+    #[test]
+    fn what_is_held_waits_to_be_asked_for() {
+        let (mut ways, next) = held(1_000_000);
+        assert_eq!(
+            (wanted(&mut ways, at(20)), ways.take(next, at(20), None)),
+            (vec![], None)
+        );
+        // Nothing that makes everybody else hurry is meant for it.
+        ways.hurry(at(20));
+        assert!(!ways.hurry_one(MsgId::from_number(1), at(20)));
+        assert_eq!(wanted(&mut ways, at(20)), []);
+        assert_eq!(wakes(&ways, at(20)), Some(at(1_000_000)), "only to expire");
+        assert_eq!(ways.release(next, at(20)), 3);
+        assert_eq!(wanted(&mut ways, at(20)), [(next, 1)]);
+        ways.begin(next);
+        let first = ways.take(next, at(20), None).unwrap();
+        // One that its host did not want now is not tried again by itself.
+        ways.add(
+            next,
+            Waiting {
+                due: at(60_020),
+                ..first
+            },
+        );
+        assert!(ways.take(next, at(20), None).is_some() && ways.take(next, at(20), None).is_some());
+        ways.end(next, at(30));
+        assert_eq!(wanted(&mut ways, at(100_000)), []);
+        assert_eq!(ways.release(next, at(200_000)), 1);
+        ways.begin(next);
+        let (wait, _) = ways.on_failure(next, at(200_000), &Waits::default(), 0, false, "gone");
+        ways.end(next, at(200_000));
+        assert_eq!(
+            (wait.as_secs(), wanted(&mut ways, at(900_000))),
+            (0, vec![])
+        );
+        assert_eq!(
+            ways.release(next, at(900_000)),
+            1,
+            "and asked for again it goes at once"
+        );
+        assert_eq!(wanted(&mut ways, at(900_000)), [(next, 1)]);
+    }
+
+    #[test]
+    fn what_is_fetched_is_for_who_fetches_it_and_the_rest_is_held_again() {
+        let (mut ways, next) = held(1_000_000);
+        assert_eq!(ways.fetch(next, at(20)), 3);
+        assert_eq!(
+            wanted(&mut ways, at(20)),
+            [],
+            "no session of ours goes for it"
+        );
+        let first = ways.take(next, at(20), None).unwrap();
+        ways.give_back(next, first);
+        assert!(ways.take(next, at(20), None).is_some());
+        ways.end_fetch(next, at(30));
+        assert_eq!(
+            (ways.take(next, at(40), None), wanted(&mut ways, at(40))),
+            (None, vec![])
+        );
+        assert_eq!(ways.release(next, at(50)), 2);
+    }
+
+    #[test]
+    fn what_nobody_fetches_expires() {
+        let (mut ways, next) = held(1000);
+        assert_eq!(ways.take_unfetched(at(999)), []);
+        let gone: Vec<u64> = ways
+            .take_unfetched(at(1001))
+            .iter()
+            .map(|(_, w)| w.id.number())
+            .collect();
+        assert_eq!(gone, [0, 1]);
+        assert_eq!(wakes(&ways, at(1001)), Some(at(1002)));
+        assert_eq!(
+            ways.take_unfetched(at(1002)),
+            [(
+                next,
+                Waiting {
+                    due: super::NEVER,
+                    id: MsgId::from_number(2),
+                    expires: at(1002)
+                }
+            )]
+        );
+        assert_eq!(wakes(&ways, at(1002)), None);
+    }
+
+    #[test]
+    fn ways_of_domains_come_and_go_and_there_are_never_too_many() {
+        let mut ways = Ways::default();
+        let next = |n: usize| Next::Domain(0, destination(&format!("d{n}.example")));
+        for n in 0..limits::WAYS {
+            assert!(ways.have_room(&[next(n)]));
+            ways.call(next(n), &Domain::parse(&format!("d{n}.example")).unwrap());
+            if n > 0 {
+                let id = MsgId::from_number(u64::try_from(n).unwrap());
+                ways.add(
+                    next(n),
+                    Waiting {
+                        due: at(10),
+                        id,
+                        expires: at(1000),
+                    },
+                );
+            }
+        }
+        let (old, new) = (next(1), next(limits::WAYS));
+        // The first was for mail that was not accepted, so it makes room for one.
+        assert!(!ways.have_room(&[old, new, next(0)]) && ways.have_room(&[old, new]));
+        ways.call(new, &Domain::parse("x.example").unwrap());
+        ways.begin(new);
+        assert!(!ways.have_room(&[next(0)]) && ways.have_room(&[old, Next::Route(1), Next::Drop]));
+        ways.begin(old);
+        assert!(ways.take(old, at(10), None).is_some());
+        ways.end(old, at(11));
+        assert_eq!(ways.domain(old), None, "nothing waits there any more");
+        assert!(ways.have_room(&[next(0)]));
+    }
+
+    #[test]
+    fn a_route_with_a_pace_wakes_when_its_minute_has_room() {
+        let (mut ways, next, pace) = (with(5), Next::Route(0), Some(2));
+        ways.way(next).health.on_success();
+        assert!(ways.take(next, at(10), pace).is_some() && ways.take(next, at(10), pace).is_some());
+        assert_eq!(ways.take(next, at(10), pace), None);
+        assert_eq!(ways.wanted(at(10), |_| 4, |_| pace), []);
+        assert_eq!(ways.wakes(at(10), |_| pace), Some(at(70_000)));
+        assert_eq!(ways.wanted(at(70_000), |_| 4, |_| pace).len(), 1);
     }
 }

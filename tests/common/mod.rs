@@ -299,9 +299,13 @@ pub struct Sink {
 
 impl Sink {
     pub fn start(dir: &Path, args: &[&str]) -> Self {
-        let dir = dir.join("sink");
+        Self::start_at(dir, "sink", "127.0.0.1", free_port(), args)
+    }
+
+    /// One of several: with its own folder, address and port.
+    pub fn start_at(dir: &Path, name: &str, ip: &str, port: u16, args: &[&str]) -> Self {
+        let dir = dir.join(name);
         fs::create_dir_all(&dir).unwrap();
-        let port = free_port();
         let mut child = command("smtp-sink");
         // It wants to give up root, and then could not write here.
         if is_root() {
@@ -310,14 +314,14 @@ impl Sink {
         let child = child
             .args(["-d", "%M."])
             .args(args)
-            .arg(format!("127.0.0.1:{port}"))
+            .arg(format!("{ip}:{port}"))
             .arg("512")
             .current_dir(&dir)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        wait_until_open(port);
+        wait_until_open_at(ip, port);
         Self { child, port, dir }
     }
 
@@ -360,9 +364,14 @@ pub fn is_root() -> bool {
 
 /// Waits until somebody listens there.
 pub fn wait_until_open(port: u16) {
+    wait_until_open_at("127.0.0.1", port);
+}
+
+/// The same on another address.
+pub fn wait_until_open_at(ip: &str, port: u16) {
     let start = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(start.elapsed() < PATIENCE, "nobody listens on {port}");
+    while TcpStream::connect((ip, port)).is_err() {
+        assert!(start.elapsed() < PATIENCE, "nobody listens on {ip}:{port}");
         std::thread::yield_now();
     }
 }
