@@ -258,34 +258,56 @@ fn a_wrong_password_holds_the_route_and_costs_no_mail() {
     let Some(postfix) = Postfix::start(folder.path()) else {
         return;
     };
+    let file = folder.file("password", "wrong");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let url = format!(
-        "smtp://box@localhost:{}?ca={}/etc/cert.pem",
+        "smtp://box@localhost:{}?ca={}/etc/cert.pem&password_file={}",
         postfix.port,
-        postfix.own.dir().display()
+        postfix.own.dir().display(),
+        file.display()
     );
     let home = folder.path().join("home");
-    let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
-        c.env("MAILROOT_PASSWORD", "wrong");
-    });
+    // A step of the waits is a second here.
+    let box_ = Mailroot::start(
+        &home,
+        &[
+            "--smart-host",
+            &url,
+            "--set",
+            "delivery.retry=1s",
+            "--set",
+            "delivery.jitter=0",
+        ],
+    );
     let mut talk = common::Talk::connect(box_.address);
     talk.say("EHLO printer.lan");
-    talk.send(
-        "alice@nas.example",
-        &["bob@office.example"],
-        &awkward().replace("\r\n.", "\r\n.."),
+    let text = awkward().replace("\r\n.", "\r\n..");
+    for _ in 0..5 {
+        talk.send("alice@nas.example", &["bob@office.example"], &text);
+    }
+    let held = |line: &str| line.contains(" way-held ");
+    let lines = box_.wait_count("the route was held at three steps", 3, held);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("535") && line.contains("AUTH SCRAM")),
+        "{lines:?}"
     );
-    let line = box_.wait_for("the route is held", |l| l.contains(" way-held "));
-    assert!(line.contains("535"), "{line}");
+    fs::write(&file, PASSWORD).unwrap();
+    box_.signal("HUP");
+    box_.completed(5);
     let log = box_.stop();
     assert!(
         !log.contains(" failed id=") && !log.contains(" reported id="),
         "{log}"
     );
-    // The right one, after a restart: it was only waiting.
-    let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
-        c.env("MAILROOT_PASSWORD", "open sesame");
-    });
-    box_.completed(1);
+    // One login for each time the route was held, whatever waited.
+    let held = log.lines().filter(|line| held(line)).count();
+    let theirs = postfix.own.log();
+    let refused = theirs
+        .lines()
+        .filter(|line| line.contains("authentication failed"));
+    assert_eq!(refused.count(), held, "{theirs}");
 }
 
 #[test]
