@@ -107,7 +107,8 @@ impl Box {
     /// One connection, as `service::relay` drives it.
     fn session(&mut self, host: &mut Host) {
         let first = self.ways.take(ROUTE, self.now, None);
-        let mut waiting = Some(first.expect("a session without a message"));
+        assert!(first.is_some(), "a session without a message");
+        let mut waiting = first;
         let name = "smtp.example.net [192.0.2.25]".to_owned();
         let mut settings = Settings::new(Domain::parse("nas.lan").unwrap(), name);
         settings.starttls = StartTls::Never;

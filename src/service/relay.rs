@@ -1,17 +1,18 @@
 //! A session with a host: connects, drives the client machine, and sends one message after the other.
 
+use std::cell::Cell;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use smol::future;
 use smol::io::AsyncReadExt;
-use smol::io::AsyncWriteExt;
 
-use crate::base::limits;
 use crate::config::Tls;
+use crate::config::model::Peer;
 use crate::config::model::Route;
-use crate::disk::stored::StoredMessage;
+use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
@@ -32,6 +33,9 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
 use crate::service::outgoing::Outgoing;
+use crate::service::sending::Sending;
+use crate::service::sending::Sent;
+use crate::service::sending::write;
 use crate::service::shared::Service;
 use crate::service::targets::End;
 use crate::service::targets::Failed;
@@ -42,7 +46,6 @@ use crate::smtp::client::Order;
 use crate::smtp::client::settings;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::client::transfer::Message;
-use crate::smtp::data::Stuffer;
 use crate::smtp::outcome::Role;
 
 /// How long a connection is kept for the next message. Peers bear this much silence, and a burst of mail comes with
@@ -87,8 +90,9 @@ pub async fn session(service: &Rc<Service>, next: Next) {
             service,
             live: &live,
             out,
-            next,
+            next: Cell::new(next),
             target: &target,
+            rest: None,
         };
         match talk.run(stream, client, first).await {
             None => return,
@@ -104,6 +108,87 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                 first = attempt;
             }
         }
+    }
+}
+
+/// Sends what is held for these domains over a connection that their host opened and turned around (RFC 2645 s4): it
+/// is the server from now on, and greets. `peer` is that host, as `name [address]`. What it does not take is held on.
+///
+/// Whether it may have that mail, and whether there is any ([`Service::held`]), is for the caller to know.
+pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, peer: &str) {
+    let live = service.live();
+    let mut ways: Vec<Next> = domains.iter().map(|domain| live.next(domain)).collect();
+    ways.retain(|next| next.is_held());
+    ways.sort_unstable();
+    ways.dedup();
+    let fetch = Fetch::begin(service, ways);
+    let mut rest = fetch.ways.clone();
+    let first = loop {
+        let Some(next) = rest.pop() else { return };
+        if let Some(attempt) = attempt::take(service, next).await {
+            break (next, attempt);
+        }
+    };
+    let (next, attempt) = first;
+    let (Some(out), Some(domain)) = (live.out(next), attempt.domain().cloned()) else {
+        return attempt::give_back(service, next, attempt);
+    };
+    let target = Target {
+        peer: Peer {
+            name: domain,
+            port: 0,
+            implicit_tls: false,
+        },
+        role: Role::Exchanger,
+        addresses: Vec::new(),
+        place: None,
+    };
+    let settings = settings::Settings {
+        starttls: StartTls::Never,
+        ..talker(&out.route, Role::Exchanger, peer.to_owned())
+    };
+    peer.clone_into(&mut service.ways.borrow_mut().way(next).host);
+    let client = Client::new(settings, stream.is_tls(), nonce());
+    let talk = Talk {
+        service,
+        live: &live,
+        out,
+        next: Cell::new(next),
+        target: &target,
+        rest: Some(RefCell::new(rest)),
+    };
+    if let Some((attempt, outcome)) = talk.run(stream, client, attempt).await {
+        let next = talk.next.get();
+        attempt::give_back(service, next, attempt);
+        conclude::way_failed(service, next, false, outcome.reason()).await;
+    }
+}
+
+/// Ways whose mail is being fetched, until this goes.
+struct Fetch {
+    service: Rc<Service>,
+    ways: Vec<Next>,
+}
+
+impl Fetch {
+    fn begin(service: &Rc<Service>, ways: Vec<Next>) -> Self {
+        for next in &ways {
+            service.ways.borrow_mut().fetch(*next, service.now());
+        }
+        Self {
+            service: Rc::clone(service),
+            ways,
+        }
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        for next in &self.ways {
+            let now = self.service.now();
+            self.service.ways.borrow_mut().end_fetch(*next, now);
+        }
+        self.service.due.ring();
     }
 }
 
@@ -222,7 +307,6 @@ fn dialog(
         None => format!("{} [{}]", host.name, address.ip()),
     };
     settings::Settings {
-        role: target.role,
         starttls: match mode {
             Tls::Off => StartTls::Never,
             Tls::Opportunistic => StartTls::IfOffered,
@@ -230,6 +314,14 @@ fn dialog(
         },
         login_without_tls: route.login.as_ref().is_some_and(|login| login.insecure),
         login,
+        ..talker(route, target.role, peer)
+    }
+}
+
+/// What every conversation of a route has.
+fn talker(route: &Route, role: Role, peer: String) -> settings::Settings {
+    settings::Settings {
+        role,
         messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
         timeouts: settings::Timeouts {
             greeting: route.timeouts.greeting,
@@ -247,8 +339,11 @@ struct Talk<'a> {
     service: &'a Rc<Service>,
     live: &'a Live,
     out: &'a Out,
-    next: Next,
+    /// The way it sends for.
+    next: Cell<Next>,
     target: &'a Target,
+    /// Of a connection that was turned around: further ways whose mail goes over it. It is not kept for more.
+    rest: Option<RefCell<Vec<Next>>>,
 }
 
 impl Talk<'_> {
@@ -259,7 +354,7 @@ impl Talk<'_> {
         mut client: Client,
         first: Attempt,
     ) -> Option<(Attempt, Outcome)> {
-        let (service, next) = (self.service, self.next);
+        let service = self.service;
         let mut stream = Some(stream);
         let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
@@ -304,7 +399,7 @@ impl Talk<'_> {
                     stream = self.encrypt(stream.take(), &mut client).await;
                 }
                 Order::Ready => {
-                    attempt::way_well(service, next);
+                    attempt::way_well(service, self.next.get());
                     self.target.on_success(service, self.out);
                     let message = match waiting.take() {
                         Some(attempt) => Some(attempt),
@@ -350,7 +445,7 @@ impl Talk<'_> {
                         attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
                         let places = attempt.recipients.clone();
                         let outcomes = places.into_iter().zip(outcomes).collect();
-                        conclude::conclude(service, next, attempt, outcomes).await;
+                        conclude::conclude(service, self.next.get(), attempt, outcomes).await;
                     }
                 }
                 Order::Refused(outcome) => refused = Some(outcome),
@@ -361,6 +456,7 @@ impl Talk<'_> {
             // The peer may have stopped reading.
             let _ = patience.wait(LINGER, stream.end()).await;
         }
+        let next = self.next.get();
         if let Some(attempt) = current {
             attempt::give_back(service, next, attempt);
         }
@@ -402,8 +498,17 @@ impl Talk<'_> {
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
     /// has changed and this connection is the old one's.
     async fn following(&self, stream: Option<&mut Stream>) -> Option<Attempt> {
-        let (service, next) = (self.service, self.next);
-        let stream = stream?;
+        let service = self.service;
+        if let Some(rest) = &self.rest {
+            loop {
+                if let Some(attempt) = attempt::take(service, self.next.get()).await {
+                    return Some(attempt);
+                }
+                let next = rest.borrow_mut().pop()?;
+                self.next.set(next);
+            }
+        }
+        let (next, stream) = (self.next.get(), stream?);
         loop {
             if !std::ptr::eq(Rc::as_ptr(&service.live()), self.live) {
                 return None;
@@ -481,86 +586,5 @@ fn message_of(attempt: &Attempt, outgoing: &Outgoing) -> Message {
             envid: whole.envid.clone(),
         },
         size: outgoing.size,
-    }
-}
-
-async fn write(
-    patience: &mut Patience,
-    wait: Duration,
-    stream: Option<&mut Stream>,
-    bytes: &[u8],
-) -> bool {
-    let Some(stream) = stream else {
-        return false;
-    };
-    let written = patience.wait(wait, async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    });
-    matches!(written.await, Ok(Ok(())))
-}
-
-/// What came of sending a body.
-enum Sent {
-    Whole,
-    /// The peer is gone or does not read.
-    Lost,
-    /// The disk does not give it back as it was.
-    Unreadable(String),
-}
-
-/// A body on its way.
-struct Sending<'a> {
-    patience: &'a mut Patience,
-    wait: Duration,
-    stream: &'a mut Stream,
-    /// What is to come first; goes with the first block.
-    out: &'a mut Vec<u8>,
-}
-
-impl Sending<'_> {
-    /// Streams the body, its end with the last block.
-    async fn body(
-        mut self,
-        mut stuffer: Stuffer,
-        message: &mut StoredMessage,
-        outgoing: &Outgoing,
-    ) -> Sent {
-        let plain = message.body.inline().filter(|_| outgoing.is_plain());
-        if let Some(bytes) = plain {
-            stuffer.push(bytes, self.out);
-        } else {
-            let length = message.body.len();
-            let mut blocks = outgoing.blocks(&mut message.body);
-            let mut block = Vec::new();
-            loop {
-                match blocks.next(&mut block).await {
-                    Ok(true) => stuffer.push(&block, self.out),
-                    Ok(false) => break,
-                    Err(error) => return Sent::Unreadable(error.to_string()),
-                }
-                if self.out.len() >= limits::BODY_STEP && blocks.offset() < length {
-                    if !self.write().await {
-                        return Sent::Lost;
-                    }
-                    self.out.clear();
-                }
-            }
-            let known = message.stored.body_crc;
-            if known.is_some_and(|known| known != blocks.crc()) {
-                // Without the final dot the peer throws away what it has.
-                return Sent::Unreadable(String::from("the stored body is damaged"));
-            }
-        }
-        stuffer.end(self.out);
-        if self.write().await {
-            Sent::Whole
-        } else {
-            Sent::Lost
-        }
-    }
-
-    async fn write(&mut self) -> bool {
-        write(self.patience, self.wait, Some(self.stream), self.out).await
     }
 }

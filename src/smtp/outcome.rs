@@ -270,314 +270,323 @@ mod tests {
         }
     }
 
-    /// What providers say, as they say it, to a client of theirs: whose fault is it?
+    /// What providers say, as they say it, to a client of theirs, and whose fault it is.
+    const PROVIDERS: &[(Phase, &str, &str)] = &[
+        // Google.
+        (
+            Phase::Login,
+            "535-5.7.8 Username and Password not accepted. For more information, go to\r\n535 5.7.8  https://support.google.com/mail/?p=BadCredentials x - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Login,
+            "534-5.7.9 Application-specific password required. For more information, go to\r\n534 5.7.9  https://support.google.com/mail/?p=InvalidSecondFactor - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Login,
+            "454 4.7.0 Too many login attempts, please try again later. x - gsmtp",
+            "later",
+        ),
+        (
+            Phase::Mail,
+            "530-5.7.0 Authentication Required. For more information, go to\r\n530 5.7.0  https://support.google.com/mail/?p=WantAuthError - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "530 5.7.0 Must issue a STARTTLS command first. x - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "550 5.4.5 Daily user sending limit exceeded. For more information on Gmail sending limits go to https://support.google.com/a/answer/166852 x - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550-5.4.5 Daily SMTP relay sending limit exceeded for customer.\r\n550 5.4.5 x - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550-5.7.1 Invalid credentials for relay [192.0.2.1]. The IP address you've\r\n550 5.7.1 registered in your G Suite SMTP Relay service doesn't match - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550-5.7.1 [192.0.2.1] Mail relay denied. Invalid credentials\r\n550 5.7.1 - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "421-4.7.0 Try again later, closing connection. (MAIL)\r\n421 4.7.0 x - gsmtp",
+            "later",
+        ),
+        (
+            Phase::Rcpt,
+            "450-4.2.1 The user you are trying to contact is receiving mail at a rate that\r\n450 4.2.1 prevents additional messages - gsmtp",
+            "later",
+        ),
+        (
+            Phase::Rcpt,
+            "452-4.2.2 The email account that you tried to reach is over quota.\r\n452 4.2.2 - gsmtp",
+            "later",
+        ),
+        (
+            Phase::Rcpt,
+            "550-5.1.1 The email account that you tried to reach does not exist.\r\n550 5.1.1 - gsmtp",
+            "never",
+        ),
+        (
+            Phase::Rcpt,
+            "550-5.2.1 The email account that you tried to reach is disabled.\r\n550 5.2.1 - gsmtp",
+            "never",
+        ),
+        (
+            Phase::Message,
+            "552-5.7.0 This message was blocked because its content presents a potential\r\n552 5.7.0 security issue. - gsmtp",
+            "never",
+        ),
+        (
+            Phase::Message,
+            "552-5.3.4 Your message exceeded Google's message size limits.\r\n552 5.3.4 - gsmtp",
+            "never",
+        ),
+        (
+            Phase::Message,
+            "550-5.7.1 Our system has detected that this message is not RFC 5322 compliant\r\n550 5.7.1 - gsmtp",
+            "never",
+        ),
+        // Microsoft.
+        (
+            Phase::Login,
+            "535 5.7.3 Authentication unsuccessful [X.eurprd01.prod.outlook.com]",
+            "hold",
+        ),
+        (
+            Phase::Login,
+            "535 5.7.139 Authentication unsuccessful, basic authentication is disabled. [X]",
+            "hold",
+        ),
+        (
+            Phase::Login,
+            "504 5.7.4 Unrecognized authentication type [X]",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "550 5.7.30 Basic authentication is not supported for Client Submission. [X]",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "530 5.7.57 Client not authenticated to send mail. [X]",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "530 5.7.57 SMTP; Client was not authenticated to send anonymous mail during MAIL FROM [X]",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "554 5.2.252 SendAsDenied; a@b not allowed to send as c@d; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.64 TenantAttribution; Relay Access Denied [X]",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
+            "hold",
+        ),
+        (Phase::Rcpt, "550 5.7.1 Unable to relay for a@b", "hold"),
+        (
+            Phase::Message,
+            "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients [X]",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "554 5.2.122 The recipient count exceeds the recipient rate limit of the mailbox",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "550 5.1.8 Access denied, bad outbound sender AS(42003)",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.501 Access denied, spam abuse detected from banned sender",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.606 Access denied, banned sending IP [192.0.2.1]",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending",
+            "later",
+        ),
+        (
+            Phase::Mail,
+            "451 4.7.500 Server busy. Please try again later from [192.0.2.1]. (AS77712004)",
+            "later",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.4.1 Recipient address rejected: Access denied. [X]",
+            "never",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup",
+            "never",
+        ),
+        (Phase::Rcpt, "452 4.5.3 Too many recipients", "later"),
+        (Phase::Message, "554 5.6.0 Corrupt message content", "never"),
+        (
+            Phase::Message,
+            "552 5.3.4 Message size exceeds fixed maximum message size",
+            "never",
+        ),
+        // Postfix, as most providers run it.
+        (
+            Phase::Mail,
+            "553 5.7.1 <a@b>: Sender address rejected: not owned by user c",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "553 5.7.1 <a@b>: Sender address rejected: not logged in",
+            "hold",
+        ),
+        (Phase::Rcpt, "554 5.7.1 <a@b>: Relay access denied", "hold"),
+        (
+            Phase::Rcpt,
+            "504 5.5.2 <nas>: Helo command rejected: need fully-qualified hostname",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "554 5.7.1 <unknown[192.0.2.1]>: Client host rejected: Access denied",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.1.1 <a@b>: Recipient address rejected: User unknown in virtual mailbox table",
+            "never",
+        ),
+        (
+            Phase::Rcpt,
+            "450 4.2.0 <a@b>: Recipient address rejected: Greylisted",
+            "later",
+        ),
+        (Phase::Message, "550 5.7.1 Spam message rejected", "never"),
+        // Exim, Sendmail, Exchange on the premises.
+        (Phase::Rcpt, "550 relay not permitted", "hold"),
+        (
+            Phase::Rcpt,
+            "550-Verification failed for <a@b>\r\n550-Unrouteable address\r\n550 Sender verify failed",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.1 a@b... Relaying denied. Proper authentication required.",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550 5.7.1 Client does not have permissions to send as this sender",
+            "hold",
+        ),
+        (Phase::Hello, "501 5.5.4 Invalid domain name", "hold"),
+        // Others.
+        (
+            Phase::Login,
+            "535 Authentication Credentials Invalid",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "554 Message rejected: Email address is not verified. The following identities failed the check in region EU-WEST-1: a@b",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "454 Throttling failure: Maximum sending rate exceeded.",
+            "later",
+        ),
+        (
+            Phase::Message,
+            "550 The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved.",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550 5.7.0 From address is not one of your addresses",
+            "hold",
+        ),
+        (Phase::Rcpt, "553 Relaying disallowed as a@b", "hold"),
+        (
+            Phase::Message,
+            "550 5.4.6 Unusual sending activity detected. Please try after sometime",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "501 mail from address must be same as authorization user",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "553 Mail from must equal authorized user",
+            "hold",
+        ),
+        (Phase::Message, "550 not local sender over smtp", "hold"),
+        (
+            Phase::Mail,
+            "551 5.7.1 Not authorised to send from this header address",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550-Requested action not taken: mailbox unavailable\r\n550 Sender address is not allowed.",
+            "hold",
+        ),
+        (
+            Phase::Data,
+            "421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to user complaints",
+            "later",
+        ),
+        (Phase::Rcpt, "552 5.2.2 Mailbox full", "never"),
+        (
+            Phase::Rcpt,
+            "554 delivery error: dd This user doesn't have a yahoo.com account",
+            "never",
+        ),
+    ];
+
     #[test]
     fn what_providers_say() {
-        use Phase::{Data, Hello, Login, Mail, Message, Rcpt};
-        for (phase, said, want) in [
-            // Google.
-            (
-                Login,
-                "535-5.7.8 Username and Password not accepted. For more information, go to\r\n535 5.7.8  https://support.google.com/mail/?p=BadCredentials x - gsmtp",
-                "hold",
-            ),
-            (
-                Login,
-                "534-5.7.9 Application-specific password required. For more information, go to\r\n534 5.7.9  https://support.google.com/mail/?p=InvalidSecondFactor - gsmtp",
-                "hold",
-            ),
-            (
-                Login,
-                "454 4.7.0 Too many login attempts, please try again later. x - gsmtp",
-                "later",
-            ),
-            (
-                Mail,
-                "530-5.7.0 Authentication Required. For more information, go to\r\n530 5.7.0  https://support.google.com/mail/?p=WantAuthError - gsmtp",
-                "hold",
-            ),
-            (
-                Mail,
-                "530 5.7.0 Must issue a STARTTLS command first. x - gsmtp",
-                "hold",
-            ),
-            (
-                Message,
-                "550 5.4.5 Daily user sending limit exceeded. For more information on Gmail sending limits go to https://support.google.com/a/answer/166852 x - gsmtp",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "550-5.4.5 Daily SMTP relay sending limit exceeded for customer.\r\n550 5.4.5 x - gsmtp",
-                "hold",
-            ),
-            (
-                Mail,
-                "550-5.7.1 Invalid credentials for relay [192.0.2.1]. The IP address you've\r\n550 5.7.1 registered in your G Suite SMTP Relay service doesn't match - gsmtp",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "550-5.7.1 [192.0.2.1] Mail relay denied. Invalid credentials\r\n550 5.7.1 - gsmtp",
-                "hold",
-            ),
-            (
-                Mail,
-                "421-4.7.0 Try again later, closing connection. (MAIL)\r\n421 4.7.0 x - gsmtp",
-                "later",
-            ),
-            (
-                Rcpt,
-                "450-4.2.1 The user you are trying to contact is receiving mail at a rate that\r\n450 4.2.1 prevents additional messages - gsmtp",
-                "later",
-            ),
-            (
-                Rcpt,
-                "452-4.2.2 The email account that you tried to reach is over quota.\r\n452 4.2.2 - gsmtp",
-                "later",
-            ),
-            (
-                Rcpt,
-                "550-5.1.1 The email account that you tried to reach does not exist.\r\n550 5.1.1 - gsmtp",
-                "never",
-            ),
-            (
-                Rcpt,
-                "550-5.2.1 The email account that you tried to reach is disabled.\r\n550 5.2.1 - gsmtp",
-                "never",
-            ),
-            (
-                Message,
-                "552-5.7.0 This message was blocked because its content presents a potential\r\n552 5.7.0 security issue. - gsmtp",
-                "never",
-            ),
-            (
-                Message,
-                "552-5.3.4 Your message exceeded Google's message size limits.\r\n552 5.3.4 - gsmtp",
-                "never",
-            ),
-            (
-                Message,
-                "550-5.7.1 Our system has detected that this message is not RFC 5322 compliant\r\n550 5.7.1 - gsmtp",
-                "never",
-            ),
-            // Microsoft.
-            (
-                Login,
-                "535 5.7.3 Authentication unsuccessful [X.eurprd01.prod.outlook.com]",
-                "hold",
-            ),
-            (
-                Login,
-                "535 5.7.139 Authentication unsuccessful, basic authentication is disabled. [X]",
-                "hold",
-            ),
-            (
-                Login,
-                "504 5.7.4 Unrecognized authentication type [X]",
-                "hold",
-            ),
-            (
-                Message,
-                "550 5.7.30 Basic authentication is not supported for Client Submission. [X]",
-                "hold",
-            ),
-            (
-                Mail,
-                "530 5.7.57 Client not authenticated to send mail. [X]",
-                "hold",
-            ),
-            (
-                Mail,
-                "530 5.7.57 SMTP; Client was not authenticated to send anonymous mail during MAIL FROM [X]",
-                "hold",
-            ),
-            (
-                Message,
-                "554 5.2.252 SendAsDenied; a@b not allowed to send as c@d; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied",
-                "hold",
-            ),
-            (
-                Mail,
-                "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "550 5.7.64 TenantAttribution; Relay Access Denied [X]",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
-                "hold",
-            ),
-            (Rcpt, "550 5.7.1 Unable to relay for a@b", "hold"),
-            (
-                Message,
-                "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients [X]",
-                "hold",
-            ),
-            (
-                Message,
-                "554 5.2.122 The recipient count exceeds the recipient rate limit of the mailbox",
-                "hold",
-            ),
-            (
-                Message,
-                "550 5.1.8 Access denied, bad outbound sender AS(42003)",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "550 5.7.501 Access denied, spam abuse detected from banned sender",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "550 5.7.606 Access denied, banned sending IP [192.0.2.1]",
-                "hold",
-            ),
-            (
-                Message,
-                "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP",
-                "hold",
-            ),
-            (
-                Mail,
-                "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending",
-                "later",
-            ),
-            (
-                Mail,
-                "451 4.7.500 Server busy. Please try again later from [192.0.2.1]. (AS77712004)",
-                "later",
-            ),
-            (
-                Rcpt,
-                "550 5.4.1 Recipient address rejected: Access denied. [X]",
-                "never",
-            ),
-            (
-                Rcpt,
-                "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup",
-                "never",
-            ),
-            (Rcpt, "452 4.5.3 Too many recipients", "later"),
-            (Message, "554 5.6.0 Corrupt message content", "never"),
-            (
-                Message,
-                "552 5.3.4 Message size exceeds fixed maximum message size",
-                "never",
-            ),
-            // Postfix, as most providers run it.
-            (
-                Mail,
-                "553 5.7.1 <a@b>: Sender address rejected: not owned by user c",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "553 5.7.1 <a@b>: Sender address rejected: not logged in",
-                "hold",
-            ),
-            (Rcpt, "554 5.7.1 <a@b>: Relay access denied", "hold"),
-            (
-                Rcpt,
-                "504 5.5.2 <nas>: Helo command rejected: need fully-qualified hostname",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "554 5.7.1 <unknown[192.0.2.1]>: Client host rejected: Access denied",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "550 5.1.1 <a@b>: Recipient address rejected: User unknown in virtual mailbox table",
-                "never",
-            ),
-            (
-                Rcpt,
-                "450 4.2.0 <a@b>: Recipient address rejected: Greylisted",
-                "later",
-            ),
-            (Message, "550 5.7.1 Spam message rejected", "never"),
-            // Exim, Sendmail, Exchange on the premises.
-            (Rcpt, "550 relay not permitted", "hold"),
-            (
-                Rcpt,
-                "550-Verification failed for <a@b>\r\n550-Unrouteable address\r\n550 Sender verify failed",
-                "hold",
-            ),
-            (
-                Rcpt,
-                "550 5.7.1 a@b... Relaying denied. Proper authentication required.",
-                "hold",
-            ),
-            (
-                Mail,
-                "550 5.7.1 Client does not have permissions to send as this sender",
-                "hold",
-            ),
-            (Hello, "501 5.5.4 Invalid domain name", "hold"),
-            // Others.
-            (Login, "535 Authentication Credentials Invalid", "hold"),
-            (
-                Message,
-                "554 Message rejected: Email address is not verified. The following identities failed the check in region EU-WEST-1: a@b",
-                "hold",
-            ),
-            (
-                Message,
-                "454 Throttling failure: Maximum sending rate exceeded.",
-                "later",
-            ),
-            (
-                Message,
-                "550 The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved.",
-                "hold",
-            ),
-            (
-                Mail,
-                "550 5.7.0 From address is not one of your addresses",
-                "hold",
-            ),
-            (Rcpt, "553 Relaying disallowed as a@b", "hold"),
-            (
-                Message,
-                "550 5.4.6 Unusual sending activity detected. Please try after sometime",
-                "hold",
-            ),
-            (
-                Mail,
-                "501 mail from address must be same as authorization user",
-                "hold",
-            ),
-            (Mail, "553 Mail from must equal authorized user", "hold"),
-            (Message, "550 not local sender over smtp", "hold"),
-            (
-                Mail,
-                "551 5.7.1 Not authorised to send from this header address",
-                "hold",
-            ),
-            (
-                Mail,
-                "550-Requested action not taken: mailbox unavailable\r\n550 Sender address is not allowed.",
-                "hold",
-            ),
-            (
-                Data,
-                "421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to user complaints",
-                "later",
-            ),
-            (Rcpt, "552 5.2.2 Mailbox full", "never"),
-            (
-                Rcpt,
-                "554 delivery error: dd This user doesn't have a yahoo.com account",
-                "never",
-            ),
-        ] {
+        for &(phase, said, want) in PROVIDERS {
             let outcome = judge(Role::SmartHost, phase, &reply(said), "smtp [192.0.2.1]");
             assert_eq!(word(&outcome), want, "{phase:?} {said:?}");
         }
