@@ -12,8 +12,10 @@
 
 mod common;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -508,4 +510,84 @@ fn exim_takes_every_login_over_both_kinds_of_tls() {
         all.clone().count() == 8 && all.clone().all(|l| l.contains("P=esmtpsa X=TLS1.3")),
         "{log}"
     );
+}
+
+/// A smart host that takes one access token, in the clear on loopback, and tells the AUTH commands that it got.
+fn token_host(token: &'static str) -> (u16, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            stream.write_all(b"220 token.example\r\n").unwrap();
+            let mut body = false;
+            while let Some(Ok(line)) = lines.next() {
+                let reply = match line.split(' ').next().unwrap() {
+                    "." => {
+                        body = false;
+                        "250 2.0.0 queued"
+                    }
+                    _ if body => continue,
+                    "EHLO" => "250-token.example\r\n250 AUTH PLAIN XOAUTH2",
+                    "AUTH" => {
+                        let right = line.ends_with(token);
+                        tell.send(line).unwrap();
+                        if right {
+                            "235 2.7.0 welcome"
+                        } else {
+                            // What is wrong, and after an empty line no.
+                            stream
+                                .write_all(b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n")
+                                .unwrap();
+                            assert_eq!(lines.next().unwrap().unwrap(), "");
+                            "535 5.7.8 the token has expired"
+                        }
+                    }
+                    "DATA" => {
+                        body = true;
+                        "354 go"
+                    }
+                    _ => "250 2.0.0 ok",
+                };
+                stream.write_all(format!("{reply}\r\n").as_bytes()).unwrap();
+            }
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn a_token_is_read_anew_for_each_login() {
+    let folder = Folder::new("token");
+    let file = folder.file("token", "old\n");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    // user=me ^A auth=Bearer new ^A ^A
+    let (port, told) = token_host(" dXNlcj1tZQFhdXRoPUJlYXJlciBuZXcBAQ==");
+    let url = format!(
+        "smtp://me@127.0.0.1:{port}?tls=off&insecure_auth=true&token_file={}",
+        file.display()
+    );
+    let box_ = Mailroot::start(
+        &folder.path().join("home"),
+        &["--smart-host", &url, "--set", "delivery.retry=1s"],
+    );
+    let mut talk = common::Talk::connect(box_.address);
+    talk.say("EHLO printer.lan");
+    talk.send(
+        "alice@nas.example",
+        &["bob@office.example"],
+        "Subject: x\r\n\r\nhi\r\n",
+    );
+    let line = box_.wait_for("the route is held", |line| line.contains(" way-held "));
+    assert!(
+        line.contains("the token has expired (AUTH XOAUTH2)"),
+        "{line}"
+    );
+    // Whoever renews it only writes the file: the next step of the waits finds it.
+    fs::write(&file, "new\n").unwrap();
+    box_.completed(1);
+    let first = told.recv().unwrap();
+    assert_eq!(first, "AUTH XOAUTH2 dXNlcj1tZQFhdXRoPUJlYXJlciBvbGQBAQ==");
 }
