@@ -29,7 +29,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use mailroot::base::{MsgId, Tick};
-use mailroot::mail::envelope::Body;
+use mailroot::mail::envelope::{Body, TlsWish};
 use mailroot::mail::{Address, Domain, Envelope, Outcome, Recipient};
 use mailroot::smtp::client::settings::{Login, Secret, StartTls};
 use mailroot::smtp::client::transfer::Message;
@@ -481,6 +481,7 @@ impl<'a> ClientSide<'a> {
                         login.only = Mechanisms::of(&names.collect::<Vec<_>>());
                     }
                     "clear" => settings.login_without_tls = true,
+                    "unproved" => settings.proved = false,
                     "mx" => settings.role = Role::Exchanger,
                     "recipients" => settings.recipients = value.parse().unwrap(),
                     "messages" => settings.messages = value.parse().unwrap(),
@@ -609,7 +610,10 @@ fn message(text: &str) -> (Message, Vec<u8>) {
     let sender = words.next().unwrap();
     let recipients = words.next().unwrap().split(',');
     let mut body = words.next().unwrap_or("");
-    let mut form = Body::Seven;
+    let (mut form, mut tls) = (Body::Seven, TlsWish::Usual);
+    if let Some(rest) = body.strip_prefix("TLS ") {
+        (body, tls) = (rest, TlsWish::Required);
+    }
     for (mark, kind) in [("8 ", Body::Eight), ("B ", Body::Binary)] {
         if let Some(rest) = body.strip_prefix(mark) {
             (body, form) = (rest, kind);
@@ -622,6 +626,7 @@ fn message(text: &str) -> (Message, Vec<u8>) {
             .map(|to| Recipient::new(Address::parse(to).unwrap()))
             .collect(),
         body: form,
+        tls,
         ..Envelope::default()
     };
     let size = body.len() as u64;

@@ -49,16 +49,20 @@ fn large() -> String {
 
 /// A certificate for localhost and its key in this folder.
 fn certificate(dir: &Path) {
+    certificate_of(dir, "localhost", "key.pem", "cert.pem");
+}
+
+fn certificate_of(dir: &Path, name: &str, key: &str, file: &str) {
     must(
         command("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
             .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
-            .args(["-subj", "/CN=localhost", "-addext"])
+            .args(["-subj", &format!("/CN={name}"), "-addext"])
             .arg("subjectAltName=DNS:localhost,IP:127.0.0.1")
             .arg("-keyout")
-            .arg(dir.join("key.pem"))
+            .arg(dir.join(key))
             .arg("-out")
-            .arg(dir.join("cert.pem")),
+            .arg(dir.join(file)),
         b"",
     );
 }
@@ -392,6 +396,7 @@ impl Exim {
         let dir = folder.join("exim");
         fs::create_dir_all(dir.join("spool")).unwrap();
         certificate(&dir);
+        certificate_of(&dir, "box", "client-key.pem", "client.pem");
         for (name, line) in [
             (
                 "passwd",
@@ -422,7 +427,8 @@ impl Exim {
                 "primary_hostname = localhost\nspool_directory = {d}/spool\nlog_file_path = {d}/spool/log-%slog\n\
                  exim_path = {}\nlocal_interfaces = 127.0.0.1\ndaemon_smtp_ports = {port} : {implicit}\n\
                  tls_on_connect_ports = {implicit}\ntls_advertise_hosts = *\ntls_certificate = {d}/cert.pem\n\
-                 tls_privatekey = {d}/key.pem\nauth_advertise_hosts = ${{if def:tls_in_cipher{{*}}{{}}}}\n\
+                 tls_privatekey = {d}/key.pem\ntls_try_verify_hosts = *\n\
+                 tls_verify_certificates = {d}/client.pem\nauth_advertise_hosts = ${{if def:tls_in_cipher{{*}}{{}}}}\n\
                  keep_environment =\nqueue_only\nacl_smtp_rcpt = rcpt\nbegin acl\nrcpt:\n  accept authenticated = *\n\
                  \x20 deny\nbegin authenticators\n\
                  plain:\n  driver = plaintext\n  public_name = PLAIN\n  server_prompts = :\n\
@@ -430,7 +436,11 @@ impl Exim {
                  login:\n  driver = plaintext\n  public_name = LOGIN\n  server_prompts = Username:: : Password::\n\
                  \x20 server_condition = {}\n  server_set_id = $auth1\n\
                  cram:\n  driver = cram_md5\n  public_name = CRAM-MD5\n\
-                 \x20 server_secret = ${{if eq{{$auth1}}{{box}}{{{PASSWORD}}}fail}}\n  server_set_id = $auth1\n",
+                 \x20 server_secret = ${{if eq{{$auth1}}{{box}}{{{PASSWORD}}}fail}}\n  server_set_id = $auth1\n\
+                 external:\n  driver = external\n  public_name = EXTERNAL\n\
+                 \x20 server_advertise_condition = $tls_in_certificate_verified\n\
+                 \x20 server_param2 = ${{certextract{{subject,CN}}{{$tls_in_peercert}}}}\n\
+                 \x20 server_condition = ${{if eq{{$auth1}}{{$auth2}}}}\n  server_set_id = $auth1\n",
                 program.display(),
                 right("auth2", "auth3"),
                 right("auth1", "auth2"),
@@ -497,9 +507,26 @@ fn exim_takes_every_login_over_both_kinds_of_tls() {
             );
         }
     }
+    // Our certificate says who we are: neither password nor token.
+    let shown = format!(
+        "certificate = \"{d}/client.pem\"\nkey = \"{d}/client-key.pem\"\n",
+        d = exim.dir.display()
+    );
+    fs::set_permissions(
+        exim.dir.join("client-key.pem"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    ways.add("external.starttls", exim.port, false, "EXTERNAL", &shown);
+    ways.add("external.implicit", exim.implicit, true, "EXTERNAL", &shown);
     ways.send();
     let log = exim.log();
-    for (means, count) in [("A=cram:box", 4), ("A=plain:box", 2), ("A=login:box", 2)] {
+    for (means, count) in [
+        ("A=cram:box", 4),
+        ("A=plain:box", 2),
+        ("A=login:box", 2),
+        ("A=external:box", 2),
+    ] {
         let seen = log
             .lines()
             .filter(|l| l.contains(" <= alice@") && l.contains(means));
@@ -507,7 +534,7 @@ fn exim_takes_every_login_over_both_kinds_of_tls() {
     }
     let all = log.lines().filter(|line| line.contains(" <= alice@"));
     assert!(
-        all.clone().count() == 8 && all.clone().all(|l| l.contains("P=esmtpsa X=TLS1.3")),
+        all.clone().count() == 10 && all.clone().all(|l| l.contains("P=esmtpsa X=TLS1.3")),
         "{log}"
     );
 }

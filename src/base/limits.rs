@@ -278,6 +278,29 @@ pub const PROGRESS_SYNC: Duration = Duration::from_secs(2);
 /// Backlog of a listening socket: a short one turns a burst of clients into SYN retries of seconds.
 pub const LISTEN_BACKLOG: i32 = 1024;
 
+/// How often the time and the home's running time are noted in the journal at most, and only when something happens
+/// to a message: what a power cut may take of a message's age.
+pub const CLOCK_NOTES: Duration = Duration::from_secs(600);
+
+/// Bytes of a response over HTTPS, header and all: a policy of MTA-STS has a few hundred, and RFC 8461 s3.3 suggests
+/// 64 KiB as the most.
+pub const HTTPS_RESPONSE: usize = 64 * 1024;
+
+/// Seconds for which a policy of MTA-STS may be kept: a year (RFC 8461 s3.2).
+pub const STS_AGE: u32 = 31_557_600;
+
+/// Exchangers that a policy of MTA-STS may list.
+pub const STS_HOSTS: usize = 64;
+
+/// Policies of MTA-STS that are kept, some hundred bytes each. A device writes to a few domains.
+pub const STS_POLICIES: usize = 100;
+
+/// Bytes of the file that they are kept in.
+pub const STS_FILE: u64 = 1024 * 1024;
+
+/// How long a policy that could not be fetched is not asked for again (RFC 8461 s3.3 suggests five minutes or more).
+pub const STS_PAUSE: Duration = Duration::from_secs(300);
+
 /// Stack of the journal writer and of the file worker: their call depth is fixed and shallow.
 pub const WORKER_STACK: usize = 256 * 1024;
 

@@ -27,6 +27,7 @@ use crate::config::model::Peer;
 use crate::config::model::Pickup;
 use crate::config::model::Proof;
 use crate::config::model::Route;
+use crate::config::model::Sts;
 use crate::config::model::Timeouts;
 use crate::config::model::Via;
 use crate::config::settings::Block;
@@ -86,6 +87,7 @@ impl Build {
                 .unwrap_or_else(|| hostname.clone()),
             listen: self.listen(settings, certificate.is_some(), users.is_some())?,
             certificate,
+            clock_floor: settings.one("tls")?.get("clock_floor")?,
             users,
             access: access(&settings.one("access")?)?,
             limits: self.limits(&settings.one("limits")?)?,
@@ -93,6 +95,7 @@ impl Build {
             pickup: pickup(&settings.one("pickup")?)?,
             badmail: badmail(&settings.one("badmail")?)?,
             dns: dns(&settings.one("dns")?)?,
+            sts: sts(&settings.one("sts")?, &home)?,
             log: log(&settings.one("log")?)?,
             control: self.control(&settings.one("control")?, &home)?,
             operators: operators(&settings.one("operators")?)?,
@@ -315,8 +318,16 @@ impl Build {
         let exchanger_tls = match via {
             Via::Mx if block.entry("tls").is_some() => tls,
             Via::Hold if block.entry("tls").is_some() && hosts.is_empty() => tls,
-            _ => Tls::Opportunistic,
+            _ => Tls::Dane,
         };
+        let file = |name| block.get(name).map(|file: PathBuf| home.join(file));
+        let identity = file("certificate").map(|chain| {
+            let key = file("key").unwrap_or_else(|| chain.clone());
+            (chain, key)
+        });
+        if identity.is_none() && block.entry("key").is_some() {
+            self.blame(block.place_of("key"), Complaint::KeyAlone);
+        }
         let route = Route {
             via,
             hosts: hosts.into_iter().map(peer).collect(),
@@ -325,7 +336,9 @@ impl Build {
             source: block.get("source")?,
             tls,
             exchanger_tls,
-            ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
+            mta_sts: block.get("mta_sts")?,
+            identity,
+            ca: file("ca"),
             login: login(block, home)?,
             connections: block.get("connections")?,
             connections_total: block
@@ -393,7 +406,7 @@ impl Build {
                 Complaint::ImplicitWithoutTls,
             ),
             (
-                route.ca.is_some() && route.tls != Tls::Verify,
+                route.ca.is_some() && !matches!(route.tls, Tls::Verify | Tls::Dane),
                 "ca",
                 Complaint::UselessCa,
             ),
@@ -424,6 +437,12 @@ impl Build {
                 Proof::Certificate => (Wants::Certificate, "a certificate"),
             };
             let fits = |one: &&Mechanism| one.wants() == wants && login.only.has(**one);
+            if login.proof == Proof::Certificate && route.identity.is_none() {
+                self.blame(
+                    block.place_of("auth"),
+                    Complaint::ExternalWithoutCertificate,
+                );
+            }
             if !login.only.is_empty() && mechanism::ALL.iter().find(fits).is_none() {
                 self.blame(block.place_of("auth"), Complaint::UselessAuth(with));
             }
@@ -547,6 +566,14 @@ fn dns(block: &Block) -> Option<Dns> {
         servers: block.get("servers")?,
         timeout: block.get("timeout")?,
         trust_ad: block.get("trust_ad")?,
+    })
+}
+
+fn sts(block: &Block, home: &Path) -> Option<Sts> {
+    Some(Sts {
+        port: u16::try_from(block.get::<u32>("port")?).ok()?,
+        ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
+        timeout: block.get("timeout")?,
     })
 }
 

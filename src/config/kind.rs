@@ -133,6 +133,11 @@ pub enum Tls {
     Verify,
     /// Always, and the certificate must have this SHA-256 fingerprint.
     Pin([u8; 32]),
+    /// As the host's TLSA records say, where there are any; else `Verify` for hosts that are named, `Opportunistic` for
+    /// those that were found.
+    Dane,
+    /// As the host's TLSA records say, and never without them.
+    DaneOnly,
 }
 
 /// Why a value is not taken.
@@ -289,7 +294,7 @@ impl Kind {
             }
             Self::Ip => "an IP address such as \"192.0.2.1\" or \"2001:db8::1\"".to_owned(),
             Self::Network => "a network such as \"192.168.1.0/24\" or \"fd00::/8\"".to_owned(),
-            Self::Tls => "\"off\", \"opportunistic\", \"require\", \"verify\" or \"pin:\" and 64 \
+            Self::Tls => "\"off\", \"opportunistic\", \"require\", \"verify\", \"dane\", \"dane-only\" or \"pin:\" and 64 \
                           hexadecimal digits"
                 .to_owned(),
             Self::Path => "a path".to_owned(),
@@ -446,6 +451,8 @@ impl Tls {
             "opportunistic" => Some(Self::Opportunistic),
             "require" => Some(Self::Require),
             "verify" => Some(Self::Verify),
+            "dane" => Some(Self::Dane),
+            "dane-only" => Some(Self::DaneOnly),
             _ => fingerprint(text.strip_prefix("pin:")?).map(Self::Pin),
         }
     }
@@ -470,6 +477,8 @@ impl fmt::Display for Tls {
             Self::Opportunistic => f.write_str("opportunistic"),
             Self::Require => f.write_str("require"),
             Self::Verify => f.write_str("verify"),
+            Self::Dane => f.write_str("dane"),
+            Self::DaneOnly => f.write_str("dane-only"),
             Self::Pin(bytes) => {
                 f.write_str("pin:")?;
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

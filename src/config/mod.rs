@@ -128,6 +128,7 @@ mod tests {
             "" => line,
             "route" => match row.name() {
                 "hosts" | "via" => format!("[[route]]\n{line}"),
+                "key" => format!("[[route]]\nhosts=['a.example']\ncertificate='/y'\n{line}"),
                 "insecure_auth" | "password_file" | "password_env" | "token_file" => {
                     format!("[[route]]\nhosts=['a.example']\nuser='u'\n{line}")
                 }

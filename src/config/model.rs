@@ -32,6 +32,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// What clients are shown; `None` is no TLS.
     pub certificate: Option<Certificate>,
+    /// Whether certificates are held against the newest known time when the clock reads less.
+    pub clock_floor: bool,
     /// The file of users; `None` is nobody.
     pub users: Option<PathBuf>,
     /// Who may connect and relay.
@@ -52,6 +54,8 @@ pub struct Config {
     pub badmail: Badmail,
     /// How names are looked up.
     pub dns: Dns,
+    /// How policies of MTA-STS are fetched.
+    pub sts: Sts,
     /// What is logged, and how.
     pub log: Log,
     /// The control socket.
@@ -210,6 +214,10 @@ pub struct Route {
     pub tls: Tls,
     /// How it is used with mail exchangers.
     pub exchanger_tls: Tls,
+    /// Whether mail exchangers are held to their domain's policy of MTA-STS.
+    pub mta_sts: bool,
+    /// What we show to hosts that ask for it: a certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// A file with the only trusted authorities; `None` is the built-in ones.
     pub ca: Option<PathBuf>,
     /// How to log in; `None` is not at all.
@@ -332,6 +340,17 @@ pub struct Dns {
     pub timeout: Duration,
     /// Whether those on other hosts are believed about DNSSEC.
     pub trust_ad: bool,
+}
+
+/// How policies of MTA-STS are fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sts {
+    /// The port of HTTPS.
+    pub port: u16,
+    /// A file with the only trusted authorities; `None` is the built-in ones.
+    pub ca: Option<PathBuf>,
+    /// The wait for all of it.
+    pub timeout: Duration,
 }
 
 /// What is logged, and how.

@@ -151,6 +151,11 @@ pub const SECTIONS: &[Section] = &[
         help: "How names are looked up.",
     },
     Section {
+        name: "sts",
+        many: false,
+        help: "MTA-STS: what domains say about TLS to their mail exchangers.",
+    },
+    Section {
         name: "log",
         many: false,
         help: "What is written to standard error.",
@@ -275,6 +280,14 @@ pub const ROWS: &[Row] = &[
         "Whether a certificate is made when there is none yet: certificate.pem in home, unless other files are named \
          here. It keeps who listens out; no authority vouches for it, so a client that asks for that has to be told \
          to trust it.",
+    ),
+    Row::set(
+        "tls.clock_floor",
+        Kind::Bool,
+        "true",
+        "Whether the certificates of other hosts are held against the newest time that is known to have been, while \
+         this host's clock reads an earlier one. Without it a box that boots in 1970 can verify nobody until its clock \
+         is set.",
     ),
     // Users.
     Row::unset(
@@ -501,9 +514,30 @@ pub const ROWS: &[Row] = &[
         "verify",
         "verify: always, and the certificate must be good. require: always, any certificate. opportunistic: when \
          offered, any certificate. pin:HEX: always, and the certificate or its public key must have this SHA-256. off: never. \
-         Mail exchangers get opportunistic unless another is written with via = \"mx\".",
+         dane: as the host's TLSA records say, where DNSSEC vouches for them, else verify for smart hosts and opportunistic \
+         for mail exchangers. dane-only: never without them. Mail exchangers get dane unless another is written with via = \"mx\".",
     )
     .iis("AlwaysUseSsl", "off"),
+    Row::set(
+        "route.mta_sts",
+        Kind::Bool,
+        "true",
+        "Whether mail exchangers are held to the policy that their domain publishes with MTA-STS.",
+    ),
+    Row::unset(
+        "route.certificate",
+        Kind::Path,
+        "/etc/ssl/nas.pem",
+        "A PEM file with the certificate that is shown to hosts that ask for one, then those that lead to its authority. \
+         A changed file is used from the next connection on. Without it: none is shown.",
+    ),
+    Row::unset(
+        "route.key",
+        Kind::Path,
+        "/etc/ssl/private/nas.key",
+        "A PEM file with its private key, readable by its owner alone (chmod 600). Without it: the key is in the \
+         certificate's file.",
+    ),
     Row::unset(
         "route.implicit_tls",
         Kind::Bool,
@@ -738,6 +772,26 @@ pub const ROWS: &[Row] = &[
         "false",
         "Whether a name server on another host is believed when it says that DNSSEC has proved an answer; whoever is \
          on the way there could say so. One on this host always is.",
+    ),
+    // MTA-STS.
+    Row::set(
+        "sts.port",
+        Kind::Int(1, 65_535),
+        "443",
+        "The port at which policies are fetched.",
+    ),
+    Row::unset(
+        "sts.ca",
+        Kind::Path,
+        "/etc/ssl/test-ca.pem",
+        "A PEM file with the only authorities that are trusted for the servers of policies, and for the exchangers \
+         that a policy speaks of. Without it: the public authorities built in.",
+    ),
+    Row::set(
+        "sts.timeout",
+        Kind::Wait(1, HOUR),
+        "1m",
+        "How long fetching a policy may take.",
     ),
     // Log.
     Row::set(

@@ -166,12 +166,12 @@ impl<M: Medium> Core<M> {
                     }
                 }
             }
-            Order::Clock(wall) => {
-                self.clock = self.clock.max(wall);
+            Order::Clock(wall, running) => {
+                self.clock = wall;
+                self.running = self.running.max(running);
                 let none = MsgId::from_number(0);
                 let start = record::open(&mut self.buffer, Kind::Clock, 0, none);
-                self.buffer
-                    .extend_from_slice(&wall.as_millis().to_le_bytes());
+                record::write_clock(&mut self.buffer, wall, self.running);
                 // The next header says it too.
                 let _ = self.append(start);
             }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use crate::base::MsgId;
 use crate::base::Wall;
@@ -236,9 +237,10 @@ impl Journal {
         self.tell(Order::Release(id), Some(id));
     }
 
-    /// Notes a time that is known to have been.
-    pub fn clock(&self, wall: Wall) {
-        self.tell(Order::Clock(wall), None);
+    /// Notes a time that is known to have been, and how long this home has been run in all. The newest note counts
+    /// for the time, the largest for the rest.
+    pub fn clock(&self, wall: Wall, running: Duration) {
+        self.tell(Order::Clock(wall, running), None);
     }
 
     /// Notes a remark for humans.
@@ -379,9 +381,10 @@ mod tests {
     use crate::mail::envelope::{Envelope, Recipient};
     use crate::mail::outcome::Reason;
     use crate::mail::status::Status;
-    use crate::queue::accept::{Accept, Door, Priority};
+    use crate::queue::accept::{Accept, Dates, Door, Priority};
     use crate::queue::progress::{Progress, Stage};
     use std::path::Path;
+    use std::time::Duration;
 
     fn open(home: &Path, options: Options) -> Opened {
         Journal::open(&Paths::of_home(home), options, Worker::start().unwrap()).unwrap()
@@ -399,6 +402,8 @@ mod tests {
                 recipients: vec![Recipient::new(Address::parse("me@example.com").unwrap())],
                 ..Envelope::default()
             },
+            running: Duration::ZERO,
+            dates: Dates::Good,
         }
     }
 

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::base::MsgId;
 use crate::base::Wall;
@@ -111,6 +112,7 @@ pub struct Core<M: Medium> {
     pub(super) next_number: u64,
     pub(super) next_id: MsgId,
     pub(super) clock: Wall,
+    pub(super) running: Duration,
     pub(super) copying: Option<Copying>,
     /// Copies wait for their sync.
     pub(super) copied: bool,
@@ -176,6 +178,7 @@ impl<M: Medium> Core<M> {
             next_number: last.0.saturating_add(1),
             next_id: found.next_id,
             clock: found.recovery.clock,
+            running: found.recovery.running,
             copying: None,
             copied: false,
             lost: Vec::new(),

@@ -89,6 +89,7 @@ pub mod pickup;
 pub mod recover;
 pub mod secret;
 pub mod segment;
+pub mod small;
 pub mod space;
 pub mod stamp;
 pub mod stored;

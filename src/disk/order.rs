@@ -1,5 +1,7 @@
 //! What the journal is asked to write down, and what its owner may set.
 
+use std::time::Duration;
+
 use crate::base::MsgId;
 use crate::base::Wall;
 use crate::base::limits;
@@ -87,8 +89,8 @@ pub enum Order {
     Hold(MsgId, String),
     /// It goes on.
     Release(MsgId),
-    /// A time that is known to have been.
-    Clock(Wall),
+    /// A time that is known to have been, and how long this home has been run in all.
+    Clock(Wall, Duration),
     /// A remark for humans.
     Note(String),
     /// Make everything so far durable.
@@ -106,7 +108,7 @@ impl Order {
             | Self::Begin(id)
             | Self::Hold(id, _)
             | Self::Release(id) => Some(*id),
-            Self::Accept(_) | Self::Clock(_) | Self::Note(_) | Self::Sync | Self::Seen => None,
+            Self::Accept(_) | Self::Clock(..) | Self::Note(_) | Self::Sync | Self::Seen => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::base::MsgId;
 use crate::base::Wall;
@@ -53,6 +54,8 @@ pub struct Free {
 pub struct Recovery {
     /// The newest time that is known to have been.
     pub clock: Wall,
+    /// How long this home has been run in all, as far as that was noted.
+    pub running: Duration,
     /// Live messages.
     pub messages: usize,
     /// Good records read.
@@ -140,7 +143,7 @@ pub fn read<M: Medium>(medium: &M) -> Result<Found, OpenError> {
     let mut missing = Vec::new();
     let mut bytes = Vec::new();
     for (number, (slot, header)) in &headers {
-        replay.clock = replay.clock.max(header.clock);
+        replay.noted(header.clock, header.running);
         replay.not_below(header.next_id);
         if *number < oldest {
             free.push(Free {
@@ -190,6 +193,7 @@ pub fn read<M: Medium>(medium: &M) -> Result<Found, OpenError> {
     Ok(Found {
         recovery: Recovery {
             clock: replay.clock,
+            running: replay.running,
             messages: replay.index.messages(),
             records: replay.records,
             segments: used.len(),

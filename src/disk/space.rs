@@ -181,6 +181,7 @@ impl<M: Medium> Core<M> {
             oldest: self.used.front().map_or(number, |oldest| oldest.number),
             next_id: self.next_id,
             clock: self.clock,
+            running: self.running,
         };
         self.buffer.clear();
         self.written = 0;

@@ -32,6 +32,8 @@ pub struct StoredBody {
     id: MsgId,
     len: u64,
     place: Place,
+    /// What stands in place of the first bytes of a body file, and of how many.
+    front: (Vec<u8>, u64),
     disk: Disk,
     worker: Worker,
 }
@@ -59,6 +61,7 @@ impl StoredMessage {
                 BodyBytes::Inline(bytes, start) => Place::Memory(bytes, start),
                 BodyBytes::File => Place::File(None),
             },
+            front: (Vec::new(), 0),
             disk,
             worker,
         };
@@ -83,6 +86,34 @@ impl StoredBody {
             Place::Memory(bytes, start) => bytes.get(*start..),
             Place::File(_) => None,
         }
+    }
+
+    /// Lets `front` stand in place of the first `count` bytes, from now on and as long as this value lives; nothing is
+    /// written. To be called at most once. What is stored has another checksum then, so who checks it does that first.
+    pub fn replace_front(&mut self, count: usize, front: Vec<u8>) {
+        let wide = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.len = self
+            .len
+            .saturating_sub(wide(count))
+            .saturating_add(wide(front.len()));
+        if let Place::Memory(bytes, start) = &mut self.place {
+            let end = start.saturating_add(count).min(bytes.len());
+            bytes.splice(..end, front);
+            *start = 0;
+        } else {
+            self.front = (front, wide(count));
+        }
+    }
+
+    /// The part of `front` that lies from `offset` on, and where in the file reading goes on behind it.
+    fn in_front(&self, offset: u64, count: usize) -> (Vec<u8>, u64) {
+        let (front, skipped) = &self.front;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = front.iter().skip(from).take(count);
+        let part: Vec<u8> = part.copied().collect();
+        let length = u64::try_from(front.len()).unwrap_or(u64::MAX);
+        let at = offset.saturating_sub(length).saturating_add(*skipped);
+        (part, at)
     }
 
     /// Puts the bytes from `offset` on into `out`, replacing what is there: at most [`limits::BODY_STEP`], fewer only
@@ -113,19 +144,15 @@ impl StoredBody {
                 file
             }
         };
+        let (front, at) = self.in_front(offset, count);
         let (disk, mut bytes) = (self.disk.clone(), std::mem::take(out));
         let read = move || {
-            bytes.resize(count, 0);
-            let got = disk.read_at(&file, offset, &mut bytes);
-            (bytes, got)
+            let done = fill(&disk, &file, at, front, count, &mut bytes);
+            (bytes, done)
         };
-        let got;
-        (*out, got) = self.worker.run(read).await;
-        if got? < count {
-            out.clear();
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
+        let done;
+        (*out, done) = self.worker.run(read).await;
+        done
     }
 
     /// The same, blocking: for jobs of the file worker that need the whole body.
@@ -149,11 +176,28 @@ impl StoredBody {
                 Arc::clone(none.insert(Arc::new(file)))
             }
         };
-        out.resize(count, 0);
-        if self.disk.read_at(&file, offset, out)? < count {
-            out.clear();
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(())
+        let (front, at) = self.in_front(offset, count);
+        fill(&self.disk, &file, at, front, count, out)
     }
+}
+
+/// Makes `out` hold `front` and then what the file has from `at` on, `count` bytes together.
+fn fill(
+    disk: &Disk,
+    file: &OwnedFd,
+    at: u64,
+    front: Vec<u8>,
+    count: usize,
+    out: &mut Vec<u8>,
+) -> io::Result<()> {
+    out.clear();
+    out.extend_from_slice(&front);
+    out.resize(count, 0);
+    let rest = out.get_mut(front.len()..).unwrap_or_default();
+    let wanted = rest.len();
+    if disk.read_at(file, at, rest)? < wanted {
+        out.clear();
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(())
 }

@@ -17,6 +17,20 @@ pub struct Envelope {
     pub ret: Option<Ret>,
     /// ENVID, still as xtext (RFC 3461 s4.4).
     pub envid: Option<String>,
+    /// What the sender wants of TLS.
+    pub tls: TlsWish,
+}
+
+/// How much TLS matters to a message's sender, more or less than to the routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsWish {
+    /// As the routes say.
+    #[default]
+    Usual,
+    /// MAIL carried REQUIRETLS (RFC 8689 s2): only over verified TLS, and only to peers that promise the same.
+    Required,
+    /// The message says `TLS-Required: No` (RFC 8689 s3): rather without TLS than not at all.
+    Optional,
 }
 
 /// One recipient of a message.

@@ -31,9 +31,10 @@ pub enum Field {
     AutoSubmitted,
     MimeVersion,
     ContentType,
+    TlsRequired,
 }
 
-const FIELDS: [(&str, Field); 22] = [
+const FIELDS: [(&str, Field); 23] = [
     ("Date", Field::Date),
     ("Message-ID", Field::MessageId),
     ("From", Field::From),
@@ -56,6 +57,7 @@ const FIELDS: [(&str, Field); 22] = [
     ("Auto-Submitted", Field::AutoSubmitted),
     ("MIME-Version", Field::MimeVersion),
     ("Content-Type", Field::ContentType),
+    ("TLS-Required", Field::TlsRequired),
 ];
 
 impl Field {
@@ -126,6 +128,8 @@ pub struct Facts {
     pub priority: Priority,
     /// `Auto-Submitted` with any value but `no` (RFC 3834 s5): not to be answered.
     pub automatic: bool,
+    /// `TLS-Required: No` (RFC 8689 s3): rather without TLS than not at all.
+    pub tls_optional: bool,
     /// A byte above 127 in the header: wants SMTPUTF8 or a lenient peer.
     pub header_8bit: bool,
     /// A byte above 127 in the body: wants 8BITMIME.
@@ -370,6 +374,7 @@ impl Walker {
                     | Field::Importance
                     | Field::XPriority
                     | Field::AutoSubmitted
+                    | Field::TlsRequired
             )
         });
         self.value_text(rest, keep, out);
@@ -465,6 +470,9 @@ impl Walker {
                     .unwrap_or("")
                     .trim()
                     .eq_ignore_ascii_case("no");
+            }
+            Field::TlsRequired => {
+                self.facts.tls_optional |= text.trim().eq_ignore_ascii_case("no");
             }
             Field::Priority | Field::Importance | Field::XPriority
                 if self.facts.priority == Priority::Normal =>

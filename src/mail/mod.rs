@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod header;
 pub mod list;
 pub mod outcome;
+pub mod redate;
 pub mod report;
 pub mod status;
 pub mod trace;

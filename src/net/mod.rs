@@ -48,6 +48,8 @@ pub mod clock;
 pub mod connection;
 pub mod dial;
 pub mod given;
+pub mod http;
+pub mod https;
 pub mod listen;
 pub mod local;
 pub mod manager;

@@ -1,5 +1,7 @@
 //! What is written down of a message when it is accepted: how it came, its envelope, and where its body is.
 
+use std::time::Duration;
+
 use crate::base::Wall;
 use crate::mail::address::Address;
 use crate::mail::envelope::Body;
@@ -7,6 +9,7 @@ use crate::mail::envelope::Envelope;
 use crate::mail::envelope::Notify;
 use crate::mail::envelope::Recipient;
 use crate::mail::envelope::Ret;
+use crate::mail::envelope::TlsWish;
 use crate::queue::field::Fields;
 use crate::queue::field::Malformed;
 use crate::queue::field::put_display;
@@ -52,6 +55,23 @@ pub struct Accept {
     pub header: Option<u32>,
     /// Who sends it to whom.
     pub envelope: Envelope,
+    /// How long this home had been run in all when it came, to the millisecond; zero when that was not written down.
+    /// What it reads now, less this, is the message's age, whatever the calendar did in between.
+    pub running: Duration,
+    /// What is to be put right in it once the clock is known.
+    pub dates: Dates,
+}
+
+/// How far a message's dates can be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dates {
+    /// As far as their writers.
+    #[default]
+    Good,
+    /// Our trace field holds a guess: the clock was not known when it came.
+    Guessed,
+    /// That, and the message has no `Date:`.
+    Missing,
 }
 
 /// Where the body is.
@@ -74,6 +94,12 @@ const RET_HEADERS: u8 = 4;
 const HAS_HEADER: u8 = 8;
 const HAS_ENVID: u8 = 16;
 const HAS_SENDER: u8 = 32;
+const HAS_MORE: u8 = 64;
+
+const TLS_REQUIRED: u8 = 1;
+const TLS_OPTIONAL: u8 = 2;
+const DATES_GUESSED: u8 = 4;
+const DATE_MISSING: u8 = 8;
 
 const NOTIFY_SUCCESS: u8 = 1;
 const NOTIFY_FAILURE: u8 = 2;
@@ -95,7 +121,8 @@ impl Accept {
             | flag(envelope.ret == Some(Ret::Headers), RET_HEADERS)
             | flag(self.header.is_some(), HAS_HEADER)
             | flag(envelope.envid.is_some(), HAS_ENVID)
-            | flag(envelope.sender.is_some(), HAS_SENDER);
+            | flag(envelope.sender.is_some(), HAS_SENDER)
+            | flag(self.has_more(), HAS_MORE);
         out.extend_from_slice(&self.arrived.as_millis().to_le_bytes());
         out.push(match self.door {
             Door::Smtp => 0,
@@ -140,11 +167,38 @@ impl Accept {
                 put_text(out, orcpt);
             }
         }
+        if self.has_more() {
+            self.write_more(out);
+        }
         let length = out.len().saturating_sub(start).saturating_sub(4);
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         if let Some(place) = out.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<4>) {
             *place = length.to_le_bytes();
         }
+    }
+
+    fn has_more(&self) -> bool {
+        self.running > Duration::ZERO
+            || self.dates != Dates::Good
+            || self.envelope.tls != TlsWish::Usual
+    }
+
+    /// What joined the format later: a counted stretch, of which readers take what they know.
+    fn write_more(&self, out: &mut Vec<u8>) {
+        let tls = match self.envelope.tls {
+            TlsWish::Usual => 0,
+            TlsWish::Required => TLS_REQUIRED,
+            TlsWish::Optional => TLS_OPTIONAL,
+        };
+        let dates = match self.dates {
+            Dates::Good => 0,
+            Dates::Guessed => DATES_GUESSED,
+            Dates::Missing => DATES_GUESSED | DATE_MISSING,
+        };
+        let running = u64::try_from(self.running.as_millis()).unwrap_or(u64::MAX);
+        out.extend_from_slice(&9_u16.to_le_bytes());
+        out.push(tls | dates);
+        out.extend_from_slice(&running.to_le_bytes());
     }
 
     /// Reads the payload of an Accept record, or of an AcceptFile record when `in_file`.
@@ -238,9 +292,16 @@ fn read_meta(mut fields: Fields<'_>) -> Result<Accept, Malformed> {
             orcpt,
         });
     }
+    let (tls, dates, running) = if flags & HAS_MORE == 0 {
+        (TlsWish::Usual, Dates::Good, Duration::ZERO)
+    } else {
+        more(&mut fields)?
+    };
     fields.end()?;
     Ok(Accept {
         arrived,
+        running,
+        dates,
         door,
         origin,
         priority,
@@ -256,8 +317,26 @@ fn read_meta(mut fields: Fields<'_>) -> Result<Accept, Malformed> {
                 _ => None,
             },
             envid,
+            tls,
         },
     })
+}
+
+fn more(fields: &mut Fields<'_>) -> Result<(TlsWish, Dates, Duration), Malformed> {
+    let length = fields.u16()?;
+    let mut fields = Fields::new(fields.bytes(usize::from(length))?);
+    let flags = fields.u8()?;
+    let tls = match flags & (TLS_REQUIRED | TLS_OPTIONAL) {
+        TLS_REQUIRED => TlsWish::Required,
+        TLS_OPTIONAL => TlsWish::Optional,
+        _ => TlsWish::Usual,
+    };
+    let dates = match (flags & DATES_GUESSED != 0, flags & DATE_MISSING != 0) {
+        (_, true) => Dates::Missing,
+        (true, false) => Dates::Guessed,
+        (false, false) => Dates::Good,
+    };
+    Ok((tls, dates, Duration::from_millis(fields.u64()?)))
 }
 
 fn address(fields: &mut Fields<'_>) -> Result<Address, Malformed> {
@@ -266,10 +345,11 @@ fn address(fields: &mut Fields<'_>) -> Result<Address, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Accept, BodyAt, Door, Priority};
+    use super::{Accept, BodyAt, Dates, Door, Priority};
     use crate::base::Wall;
     use crate::mail::address::Address;
-    use crate::mail::envelope::{Body, Envelope, Notify, Recipient, Ret};
+    use crate::mail::envelope::{Body, Envelope, Notify, Recipient, Ret, TlsWish};
+    use std::time::Duration;
 
     fn full() -> Accept {
         let to = |text: &str| Address::parse(text).unwrap();
@@ -293,8 +373,27 @@ mod tests {
                 utf8: true,
                 ret: Some(Ret::Headers),
                 envid: Some("q+20z".to_owned()),
+                tls: TlsWish::Required,
             },
+            running: Duration::from_millis(86_400_001),
+            dates: Dates::Missing,
         }
+    }
+
+    #[test]
+    fn what_a_later_version_adds_is_passed_over() {
+        let mut out = Vec::new();
+        full().write(&mut out);
+        let at = out.len() - 11;
+        out[at] = 12;
+        out.extend_from_slice(b"new");
+        let length = u32::try_from(out.len() - 4).unwrap();
+        out[..4].copy_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(b"body");
+        assert_eq!(
+            Accept::read(&out, false),
+            Ok((full(), BodyAt::Inline(b"body")))
+        );
     }
 
     #[test]
@@ -305,6 +404,7 @@ mod tests {
             ..Envelope::default()
         };
         bare.header = None;
+        (bare.running, bare.dates) = (Duration::ZERO, Dates::Good);
         for accept in [full(), bare] {
             let mut out = Vec::new();
             accept.write(&mut out);

@@ -4,10 +4,10 @@
 mod tests {
     use crate::base::{MsgId, Wall};
     use crate::mail::address::Address;
-    use crate::mail::envelope::{Body, Envelope, Notify, Recipient};
+    use crate::mail::envelope::{Body, Envelope, Notify, Recipient, TlsWish};
     use crate::mail::outcome::Reason;
     use crate::mail::status::Status;
-    use crate::queue::accept::{Accept, Door, Priority};
+    use crate::queue::accept::{Accept, Dates, Door, Priority};
     use crate::queue::progress::{Progress, Stage, TOLD_DELAY};
     use crate::queue::record::{self, FIRM, Header, JOINED, Kind};
     use std::collections::BTreeMap;
@@ -56,6 +56,8 @@ mod tests {
                 body: Body::Eight,
                 ..Envelope::default()
             },
+            running: Duration::ZERO,
+            dates: Dates::Good,
         };
         if full {
             accept.envelope.recipients.push(Recipient {
@@ -66,6 +68,15 @@ mod tests {
             accept.envelope.envid = Some("q1".to_owned());
             accept.envelope.sender = None;
         }
+        accept
+    }
+
+    /// With what joined the format later.
+    fn accept_more() -> Accept {
+        let mut accept = accept(false);
+        accept.running = Duration::from_secs(3600);
+        accept.dates = Dates::Missing;
+        accept.envelope.tls = TlsWish::Required;
         accept
     }
 
@@ -102,15 +113,25 @@ mod tests {
             oldest: 5,
             next_id: MsgId::from_number(42),
             clock: Wall::from_secs(1_795_305_600),
+            running: Duration::from_secs(3600),
         }
         .write(&mut header);
-        header.truncate(68);
+        header.truncate(80);
+        let first = header.get(..68).unwrap().to_vec();
         let examples = [
-            ("header", header),
+            ("header", first),
+            ("header-running", header),
             (
                 "accept",
                 made(Kind::Accept, 0, 33, FIRM, &|out| {
                     accept(false).write(out);
+                    out.extend_from_slice(b"Subject: x\r\n\r\nHi\r\n");
+                }),
+            ),
+            (
+                "accept-more",
+                made(Kind::Accept, 0, 35, 0, &|out| {
+                    accept_more().write(out);
                     out.extend_from_slice(b"Subject: x\r\n\r\nHi\r\n");
                 }),
             ),
@@ -138,7 +159,14 @@ mod tests {
             (
                 "clock",
                 made(Kind::Clock, 0, 0, 0, &|out| {
-                    out.extend_from_slice(&1_795_305_600_000_u64.to_le_bytes());
+                    record::write_clock(out, Wall::from_secs(1_795_305_600), Duration::ZERO);
+                }),
+            ),
+            (
+                "clock-running",
+                made(Kind::Clock, 0, 0, 0, &|out| {
+                    let running = Duration::from_secs(3600);
+                    record::write_clock(out, Wall::from_secs(1_795_305_600), running);
                 }),
             ),
             (
@@ -172,9 +200,9 @@ mod tests {
     #[test]
     fn every_example_is_read_whole_or_not_at_all() {
         for (name, bytes) in written() {
-            if name == "header" {
+            if name.starts_with("header") {
                 assert!(Header::read(&bytes).is_ok());
-                for cut in 0..bytes.len() {
+                for cut in 0..68 {
                     assert!(Header::read(&bytes[..cut]).is_err(), "{name} cut at {cut}");
                 }
                 continue;
@@ -182,6 +210,9 @@ mod tests {
             let (found, used) = record::read(&bytes, SALT).unwrap();
             assert_eq!(used, bytes.len(), "{name}");
             match found.kind {
+                Kind::Accept if name == "accept-more" => {
+                    assert_eq!(Accept::read(found.payload, false).unwrap().0, accept_more());
+                }
                 Kind::Accept => {
                     assert_eq!(Accept::read(found.payload, false).unwrap().0, accept(false))
                 }

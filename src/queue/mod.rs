@@ -15,6 +15,7 @@ pub mod replay;
 pub mod schedule;
 
 pub use accept::Accept;
+pub use accept::Dates;
 pub use accept::Door;
 pub use accept::Priority;
 pub use progress::Progress;

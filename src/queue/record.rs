@@ -3,9 +3,12 @@
 //! Trust: none. A segment is what a power cut, a tired flash chip or a stranger's editor left of it. Nothing here
 //! allocates by a length it read.
 
+use std::time::Duration;
+
 use crate::base::MsgId;
 use crate::base::Wall;
 use crate::queue::field::Fields;
+use crate::queue::field::Malformed;
 
 /// First bytes of a segment.
 pub const MAGIC: &[u8; 8] = b"mailroot";
@@ -179,6 +182,26 @@ fn frame_check(bytes: &[u8], salt: u32) -> u16 {
     u16::from_le_bytes([a ^ c, b ^ d])
 }
 
+/// Appends the payload of a Clock record.
+pub fn write_clock(out: &mut Vec<u8>, clock: Wall, running: Duration) {
+    out.extend_from_slice(&clock.as_millis().to_le_bytes());
+    if running > Duration::ZERO {
+        out.extend_from_slice(&millis(running).to_le_bytes());
+    }
+}
+
+/// Reads the payload of a Clock record. The first ones had no running time.
+pub fn read_clock(payload: &[u8]) -> Result<(Wall, Duration), Malformed> {
+    let mut fields = Fields::new(payload);
+    let clock = Wall::from_millis(fields.u64()?);
+    let running = Duration::from_millis(fields.u64().unwrap_or(0));
+    Ok((clock, running))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What stands at the front of a segment, and again in its last sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -196,8 +219,10 @@ pub struct Header {
     pub oldest: u64,
     /// No message so far has this id or a higher one.
     pub next_id: MsgId,
-    /// The newest time that is known to have been.
+    /// The time that was noted last.
     pub clock: Wall,
+    /// How long this home has been run in all, to the millisecond, as far as that was noted.
+    pub running: Duration,
 }
 
 /// Why a sector is no header.
@@ -226,6 +251,11 @@ impl Header {
         out.extend_from_slice(&self.clock.as_millis().to_le_bytes());
         let sum = checksum(out.get(start..).unwrap_or_default(), 0);
         out.extend_from_slice(&sum.to_le_bytes());
+        if self.running > Duration::ZERO {
+            let running = millis(self.running).to_le_bytes();
+            out.extend_from_slice(&running);
+            out.extend_from_slice(&checksum(&running, sum).to_le_bytes());
+        }
         out.resize(start.saturating_add(SECTOR), 0);
     }
 
@@ -256,6 +286,10 @@ impl Header {
         if !right {
             return Err(NoHeader::Unreadable);
         }
+        // It joined the format later, so it has a check of its own, and without it nothing is wrong.
+        let running = fields.bytes(8).unwrap_or_default();
+        let known = fields.u32() == Ok(checksum(running, sum));
+        let running = Fields::new(running).u64().unwrap_or(0);
         Ok(Self {
             size,
             number,
@@ -265,6 +299,7 @@ impl Header {
             oldest,
             next_id,
             clock,
+            running: Duration::from_millis(if known { running } else { 0 }),
         })
     }
 }
@@ -273,6 +308,7 @@ impl Header {
 mod tests {
     use super::{FIRM, Header, Kind, NoHeader, SECTOR, close, detach, open, read, seal};
     use crate::base::{MsgId, Wall};
+    use std::time::Duration;
 
     fn sample(salt: u32) -> Vec<u8> {
         let mut out = Vec::new();
@@ -332,6 +368,7 @@ mod tests {
             oldest: 1,
             next_id: MsgId::from_number(44),
             clock: Wall::from_secs(1_795_305_600),
+            running: Duration::from_millis(77),
         };
         let mut sector = Vec::new();
         header.write(&mut sector);
@@ -342,6 +379,18 @@ mod tests {
             bad[at] ^= 0x10;
             assert!(Header::read(&bad).is_err(), "byte {at}");
         }
+        let without = Header {
+            running: Duration::ZERO,
+            ..header
+        };
+        for at in 68..80 {
+            let mut bad = sector.clone();
+            bad[at] ^= 0x10;
+            assert_eq!(Header::read(&bad), Ok(without), "byte {at}");
+        }
+        let mut old = sector.clone();
+        old[68..].fill(0);
+        assert_eq!(Header::read(&old), Ok(without));
         sector[8] = 2;
         assert_eq!(Header::read(&sector), Err(NoHeader::Newer(2)));
         assert_eq!(Header::read(&[0; SECTOR]), Err(NoHeader::Unreadable));

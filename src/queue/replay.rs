@@ -3,6 +3,7 @@
 //! Trust: none in the bytes. Never writes: what it finds is a value, and repairing is the journal's business.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::base::MsgId;
 use crate::base::Wall;
@@ -132,8 +133,10 @@ pub struct Damage {
 pub struct Replay {
     /// The live messages.
     pub index: Index,
-    /// The newest time that is known to have been.
+    /// The time that was noted last.
     pub clock: Wall,
+    /// How long this home has been run in all, as far as that was noted.
+    pub running: Duration,
     /// One more than the highest id that was seen.
     pub next_id: MsgId,
     /// What could not be read, up to [`crate::base::limits::DAMAGE_LISTED`].
@@ -154,6 +157,7 @@ impl Replay {
         Self {
             index: Index::default(),
             clock: Wall::default(),
+            running: Duration::ZERO,
             // Zero stands for "about no message" in records.
             next_id: MsgId::from_number(1),
             damage: Vec::new(),
@@ -172,6 +176,13 @@ impl Replay {
     /// No id below `id` may be given again.
     pub fn not_below(&mut self, id: MsgId) {
         self.next_id = self.next_id.max(id);
+    }
+
+    /// A header or a record notes the time. The newest note counts, not the latest time: a clock that was found to be
+    /// ahead is noted again as it was put right.
+    pub fn noted(&mut self, clock: Wall, running: Duration) {
+        self.clock = clock;
+        self.running = self.running.max(running);
     }
 
     /// Takes one segment; the next must have a higher number. Says where its records end.
@@ -253,8 +264,8 @@ impl Replay {
                 self.index.begun(id, count, false);
             }
             Kind::Clock => {
-                if let Ok(millis) = Fields::new(record.payload).u64() {
-                    self.clock = self.clock.max(Wall::from_millis(millis));
+                if let Ok((clock, running)) = record::read_clock(record.payload) {
+                    self.noted(clock, running);
                 }
             }
             Kind::Note => {}

@@ -10,13 +10,15 @@ use crate::disk::stored::StoredMessage;
 use crate::mail::Domain;
 use crate::mail::report::Action;
 use crate::policy::route::Next;
+use crate::queue::Dates;
 use crate::queue::Progress;
 use crate::queue::progress::TOLD_DELAY;
 use crate::queue::schedule::Waiting;
+use crate::service::dates;
 use crate::service::event::Event;
 use crate::service::log::emit;
 use crate::service::shared::Service;
-use crate::service::shared::standing;
+use crate::service::shared::waiting;
 
 /// How long a message waits whose record could not be read for a reason that may pass.
 const UNREADABLE_WAIT: Duration = Duration::from_secs(60);
@@ -68,10 +70,10 @@ pub async fn take(service: &Rc<Service>, next: Next) -> Option<Attempt> {
 }
 
 /// Loads a message that was taken off the schedule; `None` when there is nothing to do for it on this way (any more).
-pub async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option<Attempt> {
-    let id = waiting.id;
+pub async fn load(service: &Rc<Service>, next: Next, taken: Waiting) -> Option<Attempt> {
+    let id = taken.id;
     service.active.borrow_mut().enter(id);
-    let message = match service.journal.load(id).await {
+    let mut message = match service.journal.load(id).await {
         Ok(message) => message,
         Err(error) => {
             service.active.borrow_mut().leave(id);
@@ -84,25 +86,26 @@ pub async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option
                     service
                         .ways
                         .borrow_mut()
-                        .add(next, Waiting { due, ..waiting });
+                        .add(next, Waiting { due, ..taken });
                 }
             }
             return None;
         }
     };
     let live = service.live();
+    let known_age = service.age(&message.stored);
     let stored = &message.stored;
     let envelope = &stored.accept.envelope;
-    let (recipients, over, known_age) = {
+    let (recipients, over) = {
         let mut active = service.active.borrow_mut();
         let loaded = stored
             .progress
             .clone()
             .unwrap_or_else(|| Progress::new(envelope.recipients.len()));
         let progress = active.progress(id, loaded);
-        let (age, waiting) = standing(envelope, Some(progress));
-        let over = waiting.is_empty();
-        let mine = waiting.into_iter().filter(|&at| {
+        let left = waiting(envelope, Some(progress));
+        let over = left.is_empty();
+        let mine = left.into_iter().filter(|&at| {
             let to = envelope.recipients.get(at);
             to.is_some_and(|to| live.next(to.address.domain()) == next)
         });
@@ -112,7 +115,7 @@ pub async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option
             let domain = first.address.domain();
             service.ways.borrow_mut().call(next, domain);
         }
-        (mine, over, age)
+        (mine, over)
     };
     if over {
         // Its last Done was lost in a crash after everything else was written.
@@ -125,13 +128,18 @@ pub async fn load(service: &Rc<Service>, next: Next, waiting: Waiting) -> Option
     // Marked only now: reading it back is what every start does as well.
     service.journal.begin(id);
     // What is left of its life is counted in ticks, so that no calendar matters.
-    let left = waiting.expires.since(service.now());
+    let left = taken.expires.since(service.now());
     let age = live.expire(next).saturating_sub(left).max(known_age);
+    if message.stored.accept.dates != Dates::Good
+        && let Some(now) = service.clock.believed()
+    {
+        dates::put_right(&mut message, now, known_age).await;
+    }
     Some(Attempt {
         id,
         message,
         recipients,
-        expires: waiting.expires,
+        expires: taken.expires,
         age,
         done: None,
     })

@@ -33,6 +33,7 @@ pub async fn conclude(
     outcomes: Vec<(usize, Outcome)>,
 ) {
     let live = service.live();
+    service.watch_clock();
     let id = attempt.id;
     let life = Life {
         age: attempt.age,
@@ -214,6 +215,7 @@ fn tell(
 /// meanwhile is given up, and who waits for long is told.
 pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Reason) {
     let live = service.live();
+    service.watch_clock();
     let chance = random::chance();
     let text = why.to_string();
     let (wait, mut gone) = service.ways.borrow_mut().on_failure(

@@ -52,6 +52,31 @@ pub enum Event<'a> {
     CertificateRead {
         file: &'a str,
     },
+    /// A policy of MTA-STS was fetched.
+    StsPolicy {
+        domain: &'a str,
+        mode: &'a str,
+        max_age_secs: u64,
+    },
+    /// It could not be; whether an older one goes on counting.
+    StsFailed {
+        domain: &'a str,
+        why: &'a str,
+        kept: bool,
+    },
+    /// What a policy that is only tested would have refused.
+    StsTesting {
+        domain: &'a str,
+        why: &'a str,
+    },
+    /// The box's clock reads less than is known to have been.
+    ClockWrong {
+        reads: &'a str,
+        known: &'a str,
+    },
+    ClockRight {
+        reads: &'a str,
+    },
     Ordered {
         uid: u32,
         request: &'a str,
@@ -180,6 +205,8 @@ impl Event<'_> {
             | Self::PickupBad { .. }
             | Self::PickupWaits { .. }
             | Self::LoginFailed { .. }
+            | Self::ClockWrong { .. }
+            | Self::StsFailed { .. }
             | Self::OrderRefused { .. }
             | Self::ClientRefused { .. } => Level::Warn,
             Self::SessionFailed { .. } => Level::Debug,
@@ -245,6 +272,36 @@ impl Event<'_> {
                 put("user", Text(user));
                 put("why", Text(why));
                 "login-failed"
+            }
+            Self::StsPolicy {
+                domain,
+                mode,
+                max_age_secs,
+            } => {
+                put("domain", Text(domain));
+                put("mode", Text(mode));
+                put("max_age", Number(*max_age_secs));
+                "sts-policy"
+            }
+            Self::StsFailed { domain, why, kept } => {
+                put("domain", Text(domain));
+                put("why", Text(why));
+                put("kept", Text(if *kept { "yes" } else { "no" }));
+                "sts-failed"
+            }
+            Self::StsTesting { domain, why } => {
+                put("domain", Text(domain));
+                put("why", Text(why));
+                "sts-testing"
+            }
+            Self::ClockWrong { reads, known } => {
+                put("reads", Text(reads));
+                put("known", Text(known));
+                "clock-wrong"
+            }
+            Self::ClockRight { reads } => {
+                put("reads", Text(reads));
+                "clock-right"
             }
             Self::CertificateRead { file } => {
                 put("file", Text(file));

@@ -17,8 +17,10 @@ use crate::mail::Envelope;
 use crate::mail::Status;
 use crate::mail::date::Date;
 use crate::mail::envelope::Body;
+use crate::mail::envelope::TlsWish;
 use crate::mail::header;
 use crate::mail::header::Facts;
+use crate::mail::header::Field;
 use crate::mail::header::Plan;
 use crate::mail::trace;
 use crate::mail::trace::Origin;
@@ -26,6 +28,7 @@ use crate::mail::trace::Received;
 use crate::net::random;
 use crate::policy::route::Next;
 use crate::queue::Accept;
+use crate::queue::Dates;
 use crate::queue::Door;
 use crate::queue::Priority;
 use crate::service::event::Event;
@@ -90,6 +93,8 @@ pub struct Intake {
     door: Door,
     origin: String,
     draft: Draft,
+    /// The clock was not known when it began.
+    undated: bool,
     /// Our trace field, until it is written in front of the message.
     top: Vec<u8>,
 }
@@ -107,11 +112,9 @@ impl Intake {
     ) -> (Self, Plan) {
         let live = service.live();
         let hostname = &live.config.hostname;
-        // A date that nobody believes is worse than none: the next hop adds its own.
-        plan.date = service
-            .clock
-            .believed()
-            .map(|now| Date::utc(now).to_string());
+        // A date that nobody believes is worse than none: it is added when the message leaves, or by the next hop.
+        let now = service.clock.believed();
+        plan.date = now.map(|now| Date::utc(now).to_string());
         let chance = random::number().unwrap_or(id.number());
         plan.message_id = Some(trace::message_id(id, chance, hostname));
         let received = Received {
@@ -126,6 +129,7 @@ impl Intake {
             door,
             origin,
             draft: service.journal.draft(id),
+            undated: now.is_none(),
             top: received.to_string().into_bytes(),
         };
         (intake, plan)
@@ -202,6 +206,9 @@ impl Intake {
             // Said or not, it is; the next hop must be told.
             envelope.body = Body::Eight;
         }
+        if envelope.tls == TlsWish::Usual && facts.tls_optional {
+            envelope.tls = TlsWish::Optional;
+        }
         let accept = Accept {
             arrived: service.clock.raw(),
             door: self.door,
@@ -213,6 +220,12 @@ impl Intake {
             },
             header: None,
             envelope,
+            running: service.running(),
+            dates: match (self.undated, facts.has(Field::Date)) {
+                (false, _) => Dates::Good,
+                (true, true) => Dates::Guessed,
+                (true, false) => Dates::Missing,
+            },
         };
         let bytes = self.draft.len();
         // The envelope moves into the journal's record; where it goes is decided before.

@@ -20,6 +20,7 @@ use crate::disk::folders::Folders;
 use crate::disk::secret;
 use crate::mail::Domain;
 use crate::net::tls;
+use crate::net::tls::Identity;
 use crate::net::tls::Pin;
 use crate::net::tls::Trust;
 use crate::policy::route::Next;
@@ -42,6 +43,8 @@ pub struct Live {
     pub certificate: Option<Certificate>,
     /// Who may log in.
     pub users: Option<Arc<Users>>,
+    /// TLS to servers of MTA-STS policies, and to exchangers that such a policy speaks of.
+    pub sts_tls: tls::Client,
 }
 
 /// One way out at work.
@@ -51,8 +54,10 @@ pub struct Out {
     pub route: Route,
     /// Its TLS, with the sessions that can be resumed.
     pub tls: tls::Client,
-    /// The same for mail exchangers.
+    /// The same for mail exchangers that promise nothing.
     pub exchanger_tls: tls::Client,
+    /// What we show to hosts that ask for it.
+    pub identity: Option<Identity>,
     /// The host that stands in for the first ones, by its place among those named, and until when it is kept.
     pub stand_in: Cell<Option<(usize, Tick)>>,
 }
@@ -73,20 +78,32 @@ impl Live {
         let doors = config.listen.iter();
         let doors = doors.map(|listen| Door::new(listen, &config, &base));
         let outs = config.routes.iter().map(|route| {
+            let identity = route.identity.clone();
+            let identity = identity.map(|(chain, key)| Identity { chain, key });
             let trust = |mode| match (mode, &route.ca) {
                 (TlsMode::Pin(pin), _) => Trust::Pin(Pin(pin)),
-                (TlsMode::Verify, Some(file)) => Trust::CaFile(file.clone()),
-                (TlsMode::Verify, None) => Trust::Roots,
+                (TlsMode::Verify | TlsMode::Dane, Some(file)) => Trust::CaFile(file.clone()),
+                (TlsMode::Verify | TlsMode::Dane | TlsMode::DaneOnly, _) => Trust::Roots,
                 (TlsMode::Off | TlsMode::Opportunistic | TlsMode::Require, _) => Trust::Anybody,
+            };
+            let exchanger = match route.exchanger_tls {
+                TlsMode::Dane | TlsMode::DaneOnly => Trust::Anybody,
+                mode => trust(mode),
             };
             Out {
                 route: route.clone(),
-                tls: tls.client(trust(route.tls), None),
-                exchanger_tls: tls.client(trust(route.exchanger_tls), None),
+                tls: tls.client(trust(route.tls), identity.clone()),
+                exchanger_tls: tls.client(exchanger, identity.clone()),
+                identity,
                 stand_in: Cell::default(),
             }
         });
+        let sts_trust = match &config.sts.ca {
+            Some(file) => Trust::CaFile(file.clone()),
+            None => Trust::Roots,
+        };
         Ok(Rc::new(Self {
+            sts_tls: tls.client(sts_trust, None),
             outs: outs.collect(),
             doors: doors.collect(),
             certificate,

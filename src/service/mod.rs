@@ -5,11 +5,13 @@
 //! moment at which something is due (promise G7).
 
 pub mod active;
+pub mod ageing;
 pub mod attempt;
 pub mod certificate;
 pub mod clients;
 pub mod conclude;
 pub mod control;
+pub mod dates;
 pub mod deliver;
 pub mod door;
 pub mod dropping;
@@ -26,13 +28,16 @@ pub mod notices;
 pub mod operators;
 pub mod outgoing;
 pub mod pickups;
+pub mod policies;
 pub mod receive;
 pub mod relay;
+pub mod secure;
 pub mod sending;
 pub mod shared;
 pub mod show;
 pub mod signal;
 pub mod start;
+pub mod sts;
 pub mod targets;
 pub mod users;
 pub mod ways;

@@ -15,6 +15,7 @@ use crate::mail::Recipient;
 use crate::mail::Status;
 use crate::mail::envelope::Notify;
 use crate::mail::envelope::Ret;
+use crate::mail::envelope::TlsWish;
 use crate::mail::header::Facts;
 use crate::mail::header::Plan;
 use crate::mail::header::Walker;
@@ -25,6 +26,7 @@ use crate::mail::trace::Origin;
 use crate::net::clock;
 use crate::net::random;
 use crate::queue::Accept;
+use crate::queue::Dates;
 use crate::queue::Door;
 use crate::queue::Progress;
 use crate::queue::schedule::NEVER;
@@ -114,6 +116,7 @@ async fn write(
     let live = service.live();
     let Accept {
         arrived,
+        dates,
         door,
         origin,
         envelope,
@@ -155,13 +158,17 @@ async fn write(
         envid: envelope.envid.as_deref(),
         received_from: from,
         // A date from before this program was built is that of a clock that had not been set.
-        arrival: (*arrived >= clock::build_date()).then_some(*arrived),
+        arrival: (*dates == Dates::Good && *arrived >= clock::build_date()).then_some(*arrived),
         subject: &facts.subject,
         message_id: &facts.message_id,
         fates: &fates,
-        ret: envelope
-            .ret
-            .unwrap_or(if full { Ret::Full } else { Ret::Headers }),
+        ret: match (envelope.tls, envelope.ret) {
+            // RFC 8689 s5: what had to be kept secret on its way there is not sent back whole.
+            (TlsWish::Required, _) => Ret::Headers,
+            (_, Some(ret)) => ret,
+            (_, None) if full => Ret::Full,
+            (_, None) => Ret::Headers,
+        },
         utf8: envelope.utf8,
         eight: facts.body_8bit,
     };
@@ -189,7 +196,11 @@ async fn write(
         }
     }
     intake.put(report.tail().as_bytes()).await.map_err(failed)?;
+    let required = envelope.tls == TlsWish::Required;
     let mut envelope: Envelope = report.envelope();
+    if required {
+        envelope.tls = TlsWish::Required;
+    }
     let trouble = |fate: &Fate<'_>| matches!(fate.action, Action::Failed | Action::Delayed);
     if let Some(copy) = &live.config.delivery.report_copy_to
         && copy != sender

@@ -9,7 +9,6 @@ use std::time::Duration;
 use smol::future;
 use smol::io::AsyncReadExt;
 
-use crate::config::Tls;
 use crate::config::model::Peer;
 use crate::config::model::Route;
 use crate::mail::Domain;
@@ -23,7 +22,7 @@ use crate::net::clock;
 use crate::net::dial::Dial;
 use crate::net::random;
 use crate::net::ready::Alarm;
-use crate::net::tls;
+use crate::net::tls::error::TlsError;
 use crate::net::within::Patience;
 use crate::policy::route::Next;
 use crate::service::attempt;
@@ -33,6 +32,8 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
 use crate::service::outgoing::Outgoing;
+use crate::service::secure;
+use crate::service::secure::Plan;
 use crate::service::sending::Sending;
 use crate::service::sending::Sent;
 use crate::service::sending::write;
@@ -78,36 +79,83 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                 return conclude::way_failed(service, next, failed.held, &failed.reason).await;
             }
         };
-        let (stream, client, host) = match connect(service, out, &target).await {
-            Ok(open) => open,
-            Err(failed) => {
-                targets.on_failure(failed);
-                continue;
-            }
-        };
-        service.ways.borrow_mut().way(next).host = host;
-        let talk = Talk {
-            service,
-            live: &live,
-            out,
-            next: Cell::new(next),
-            target: &target,
-            rest: None,
-        };
-        match talk.run(stream, client, first).await {
+        match host(service, &live, out, next, (&target, &domain), first).await {
             None => return,
-            Some((attempt, outcome)) => {
-                let held = matches!(outcome, Outcome::Hold(_));
-                let reason = outcome.reason().clone();
-                if held {
-                    // Another host would get the same password: one login for each step of the waits (promise G3).
+            Some(Unsent {
+                attempt,
+                failed,
+                last,
+            }) => {
+                if last {
                     attempt::give_back(service, next, attempt);
-                    return conclude::way_failed(service, next, held, &reason).await;
+                    return conclude::way_failed(service, next, failed.held, &failed.reason).await;
                 }
-                targets.on_failure(Failed { held, reason });
+                targets.on_failure(failed);
                 first = attempt;
             }
         }
+    }
+}
+
+/// A host took nothing.
+struct Unsent {
+    attempt: Attempt,
+    failed: Failed,
+    /// Another host would do no better.
+    last: bool,
+}
+
+/// Sends what is due to one host; once more without TLS when that is allowed and TLS does not work.
+async fn host(
+    service: &Rc<Service>,
+    live: &Live,
+    out: &Out,
+    next: Next,
+    (target, domain): (&Target, &Domain),
+    mut attempt: Attempt,
+) -> Option<Unsent> {
+    let wish = attempt.message.stored.accept.envelope.tls;
+    let unsent = |attempt, failed| {
+        Some(Unsent {
+            attempt,
+            failed,
+            last: false,
+        })
+    };
+    let mut plan = match secure::plan(service, live, out, (target, domain), wish).await {
+        Ok(plan) => plan,
+        Err(failed) => return unsent(attempt, failed),
+    };
+    loop {
+        let (stream, client, name) = match connect(service, out, target, &plan).await {
+            Ok(open) => open,
+            Err(failed) => return unsent(attempt, failed),
+        };
+        service.ways.borrow_mut().way(next).host = name;
+        let talk = Talk {
+            service,
+            live,
+            out,
+            next: Cell::new(next),
+            target,
+            plan: &plan,
+            broken: Cell::new(false),
+            rest: None,
+        };
+        let outcome;
+        (attempt, outcome) = talk.run(stream, client, attempt).await?;
+        if talk.broken.get() && plan.or_without {
+            plan = plan.without(out);
+            continue;
+        }
+        // Another host would get the same password: one login for each step of the waits (promise G3).
+        let held = matches!(outcome, Outcome::Hold(_));
+        let reason = outcome.reason().clone();
+        return Some(Unsent {
+            attempt,
+            failed: Failed { held, reason },
+            last: held,
+        });
     }
 }
 
@@ -145,6 +193,7 @@ pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, p
     };
     let settings = settings::Settings {
         starttls: StartTls::Never,
+        proved: false,
         ..talker(&out.route, Role::Exchanger, peer.to_owned())
     };
     peer.clone_into(&mut service.ways.borrow_mut().way(next).host);
@@ -155,6 +204,8 @@ pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, p
         out,
         next: Cell::new(next),
         target: &target,
+        plan: &Plan::never(out),
+        broken: Cell::new(false),
         rest: Some(RefCell::new(rest)),
     };
     if let Some((attempt, outcome)) = talk.run(stream, client, attempt).await {
@@ -209,6 +260,7 @@ async fn connect(
     service: &Rc<Service>,
     out: &Out,
     target: &Target,
+    plan: &Plan<'_>,
 ) -> Result<(Stream, Client, String), Failed> {
     let login = match &out.route.login {
         // What was found in DNS gets no password.
@@ -225,8 +277,8 @@ async fn connect(
             })
         }
     };
-    let (stream, address) = open(service, out, target).await?;
-    let settings = dialog(&out.route, target, address, login);
+    let (stream, address) = open(service, out, target, plan).await?;
+    let settings = dialog(&out.route, target, plan, address, login);
     let host = settings.peer.clone();
     let mut client = Client::new(settings, stream.is_tls(), nonce());
     if let Some(exporter) = stream.channel_binding() {
@@ -245,6 +297,7 @@ async fn open(
     service: &Rc<Service>,
     out: &Out,
     target: &Target,
+    plan: &Plan<'_>,
 ) -> Result<(Stream, SocketAddr), Failed> {
     let timeouts = &out.route.timeouts;
     let host = &target.peer;
@@ -270,51 +323,43 @@ async fn open(
         .connect(&targets)
         .await
         .map_err(|error| Failed::later(1, format!("{}: {error}", host.name)))?;
-    let (mode, tls) = encryption(out, target);
-    if !host.implicit_tls || mode == Tls::Off {
+    if !host.implicit_tls || plan.starttls == StartTls::Never {
         return Ok((stream, address));
     }
-    match tls.start(stream, &host.name, timeouts.greeting).await {
-        Ok(stream) => Ok((stream, address)),
-        Err(error) if error.is_setup() => {
-            Err(Failed::hold(7, 5, format!("{}: {error}", host.name)))
-        }
-        Err(error) => Err(Failed::later(2, format!("{}: {error}", host.name))),
-    }
-}
-
-/// How TLS is used with a host.
-fn encryption<'a>(out: &'a Out, target: &Target) -> (Tls, &'a tls::Client) {
-    match target.role {
-        Role::SmartHost => (out.route.tls, &out.tls),
-        Role::Exchanger => (out.route.exchanger_tls, &out.exchanger_tls),
-    }
+    let shaken = plan.client.start(stream, &host.name, timeouts.greeting);
+    shaken
+        .await
+        .map(|stream| (stream, address))
+        .map_err(|error| {
+            let text = format!("{}: {error}{}", host.name, plan.because);
+            if error.is_setup() {
+                Failed::hold(7, 5, text)
+            } else {
+                Failed::later(2, text)
+            }
+        })
 }
 
 fn dialog(
     route: &Route,
     target: &Target,
+    plan: &Plan<'_>,
     address: SocketAddr,
     login: Option<settings::Login>,
 ) -> settings::Settings {
     let host = &target.peer;
-    let mode = match target.role {
-        Role::SmartHost => route.tls,
-        Role::Exchanger => route.exchanger_tls,
-    };
     let peer = match host.name.ip() {
         Some(_) => host.name.to_string(),
         None => format!("{} [{}]", host.name, address.ip()),
     };
+    let usual = talker(route, target.role, peer);
     settings::Settings {
-        starttls: match mode {
-            Tls::Off => StartTls::Never,
-            Tls::Opportunistic => StartTls::IfOffered,
-            Tls::Require | Tls::Verify | Tls::Pin(_) => StartTls::Required,
-        },
+        starttls: plan.starttls,
+        proved: plan.proved,
         login_without_tls: route.login.as_ref().is_some_and(|login| login.insecure),
         login,
-        ..talker(route, target.role, peer)
+        messages: if plan.once { 1 } else { usual.messages },
+        ..usual
     }
 }
 
@@ -342,6 +387,9 @@ struct Talk<'a> {
     /// The way it sends for.
     next: Cell<Next>,
     target: &'a Target,
+    plan: &'a Plan<'a>,
+    /// A handshake failed.
+    broken: Cell<bool>,
     /// Of a connection that was turned around: further ways whose mail goes over it. It is not kept for more.
     rest: Option<RefCell<Vec<Next>>>,
 }
@@ -479,8 +527,8 @@ impl Talk<'_> {
             return None;
         };
         let wait = self.out.route.timeouts.greeting;
-        let (_, tls) = encryption(self.out, self.target);
-        match tls.start(plain, &self.target.peer.name, wait).await {
+        let name = &self.target.peer.name;
+        match self.plan.client.start(plain, name, wait).await {
             Ok(secure) => {
                 client.on_tls();
                 if let Some(exporter) = secure.channel_binding() {
@@ -489,10 +537,16 @@ impl Talk<'_> {
                 Some(secure)
             }
             Err(error) => {
-                client.on_tls_failed(&error.to_string(), error.is_setup());
+                self.tls_failed(&error, client);
                 None
             }
         }
+    }
+
+    fn tls_failed(&self, error: &TlsError, client: &mut Client) {
+        self.broken.set(true);
+        let text = format!("{error}{}", self.plan.because);
+        client.on_tls_failed(&text, error.is_setup());
     }
 
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
@@ -584,6 +638,7 @@ fn message_of(attempt: &Attempt, outgoing: &Outgoing) -> Message {
             utf8: whole.utf8,
             ret: whole.ret,
             envid: whole.envid.clone(),
+            tls: whole.tls,
         },
         size: outgoing.size,
     }

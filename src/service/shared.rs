@@ -38,6 +38,7 @@ use crate::queue::Progress;
 use crate::queue::Stage;
 use crate::queue::schedule::Waiting;
 use crate::service::active::Active;
+use crate::service::ageing::Ageing;
 use crate::service::clients::Clients;
 use crate::service::event::Event;
 use crate::service::live;
@@ -45,6 +46,7 @@ use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
 use crate::service::operators;
+use crate::service::policies::Policies;
 use crate::service::signal::Ending;
 use crate::service::signal::Wake;
 use crate::service::ways::Ways;
@@ -136,6 +138,10 @@ pub struct Service {
     pub listening: RefCell<Vec<SocketAddr>>,
     /// When the service started.
     pub started: Tick,
+    /// How long the home has been run in all.
+    pub ageing: Ageing,
+    /// What domains say about TLS to their exchangers.
+    pub policies: Policies,
 }
 
 impl Service {
@@ -147,6 +153,39 @@ impl Service {
     /// Now, for waits.
     pub fn now(&self) -> Tick {
         clock::tick()
+    }
+
+    /// How long the home has been run in all: what messages age by.
+    pub fn running(&self) -> Duration {
+        self.ageing.running(self.now())
+    }
+
+    /// How long a message has been in the queue, in running time, over all restarts.
+    pub fn age(&self, stored: &Stored) -> Duration {
+        let known = stored.progress.as_ref().map_or(Duration::ZERO, |p| p.age);
+        let came = stored.accept.running;
+        if came.is_zero() {
+            return known;
+        }
+        known.max(self.running().saturating_sub(came))
+    }
+
+    /// Notes the time in the journal now and then, and says when the clock turns out wrong or right. To be called when
+    /// something happens to a message anyway.
+    pub fn watch_clock(&self) {
+        let believed = self.clock.believed();
+        let floor = self.clock.floor();
+        if self.ageing.is_news(believed.is_none()) {
+            let (reads, known) = (&self.clock.raw().to_string(), &floor.to_string());
+            emit(&match believed {
+                None => Event::ClockWrong { reads, known },
+                Some(_) => Event::ClockRight { reads },
+            });
+        }
+        if self.ageing.is_due(self.now()) {
+            self.journal
+                .clock(believed.unwrap_or(floor), self.running());
+        }
     }
 
     /// The ways of these recipients, each once.
@@ -235,6 +274,7 @@ impl Service {
     pub fn schedule(&self, id: MsgId, ways: &[Next]) {
         self.schedule_on(id, ways.iter().copied(), self.now(), Duration::ZERO);
         self.due.ring();
+        self.watch_clock();
     }
 
     /// Puts a message on these ways. `age` is the running time it has spent in the queue.
@@ -266,8 +306,8 @@ impl Service {
     /// The same, for one that is read already.
     pub fn schedule_stored(&self, id: MsgId, stored: &Stored) {
         let envelope = &stored.accept.envelope;
-        let (age, waiting) = standing(envelope, stored.progress.as_ref());
-        let recipients = waiting
+        let age = self.age(stored);
+        let recipients = waiting(envelope, stored.progress.as_ref())
             .into_iter()
             .filter_map(|at| envelope.recipients.get(at));
         let ways = self.ways_of(&self.live(), recipients);
@@ -284,6 +324,7 @@ impl Service {
     /// Tries everything now.
     pub fn retry_all(&self) {
         self.resolver.forget();
+        self.policies.forget_failures();
         self.ways.borrow_mut().hurry(self.now());
         self.due.ring();
     }
@@ -291,6 +332,7 @@ impl Service {
     /// The network is there again: tries what is down, after a wait that keeps many boxes apart.
     pub fn network_back(&self) {
         self.resolver.forget();
+        self.policies.forget_failures();
         let chance = random::chance();
         let wait = self.ways.borrow_mut().on_network(self.now(), chance);
         if let Some(wait) = wait {
@@ -345,6 +387,8 @@ impl Service {
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
         self.resolver.forget();
+        self.policies.forget_failures();
+        self.clock.hold(config.clock_floor);
         self.reverse.forget();
         if let Err(error) = operators::guard(&config.control.socket, &config.operators) {
             let why = error.to_string();
@@ -378,15 +422,8 @@ impl Service {
     }
 }
 
-/// Running time so far, and who still waits.
-pub fn standing(envelope: &Envelope, progress: Option<&Progress>) -> (Duration, Vec<usize>) {
-    let all = 0..envelope.recipients.len();
-    match progress {
-        Some(progress) => (
-            progress.age,
-            all.filter(|&at| progress.stage(at) == Stage::Waiting)
-                .collect(),
-        ),
-        None => (Duration::ZERO, all.collect()),
-    }
+/// Who still waits.
+pub fn waiting(envelope: &Envelope, progress: Option<&Progress>) -> Vec<usize> {
+    let waits = |at: &usize| progress.is_none_or(|p| p.stage(*at) == Stage::Waiting);
+    (0..envelope.recipients.len()).filter(waits).collect()
 }

@@ -216,7 +216,7 @@ mod tests {
     use crate::base::{MsgId, Wall};
     use crate::mail::envelope::Recipient;
     use crate::mail::{Address, Envelope, Reason, Status};
-    use crate::queue::{Accept, Door, Priority, Progress, Stage};
+    use crate::queue::{Accept, Dates, Door, Priority, Progress, Stage};
     use std::time::Duration;
 
     #[test]
@@ -246,6 +246,8 @@ mod tests {
                 recipients: vec![to("b@x.example"), to("c@x.example")],
                 ..Envelope::default()
             },
+            running: Duration::ZERO,
+            dates: Dates::Good,
         };
         let mut progress = Progress::new(2);
         progress.attempts = 3;

@@ -34,6 +34,7 @@ use crate::net::signals::Signal;
 use crate::net::signals::Signals;
 use crate::net::tls::Tls;
 use crate::service::active::Active;
+use crate::service::ageing::Ageing;
 use crate::service::attempt;
 use crate::service::clients::Clients;
 use crate::service::control;
@@ -46,6 +47,7 @@ use crate::service::log::emit;
 use crate::service::network;
 use crate::service::notices;
 use crate::service::pickups;
+use crate::service::policies::Policies;
 use crate::service::receive;
 use crate::service::shared::Reread;
 use crate::service::shared::Service;
@@ -113,7 +115,9 @@ fn open(
         OpenError::Locked(_) => StartError::Busy(error.to_string()),
         _ => StartError::Io(format!("{}: {error}", folders.home.display())),
     })?;
-    clock.raise(opened.recovery.clock);
+    clock.recall(opened.recovery.clock);
+    clock.hold(config.clock_floor);
+    log::trust(&clock);
     let live = Live::new(config.clone(), &tls).map_err(StartError::Config)?;
     let service = Rc::new(Service {
         drop: RefCell::new(live::drop_folder(&config, &folders).map_err(io)?),
@@ -139,6 +143,8 @@ fn open(
         ending: Ending::default(),
         tasks,
         listening: RefCell::default(),
+        ageing: Ageing::new(opened.recovery.running, clock::tick()),
+        policies: Policies::open(&config.home),
         started: clock::tick(),
     });
     Ok((service, opened.recovery))
@@ -242,6 +248,7 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     let mut signals =
         Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
     resume(&service, &recovery);
+    service.watch_clock();
 
     for (at, name, listener) in listeners {
         service.listening.borrow_mut().extend(listener.local_addr());
@@ -308,9 +315,8 @@ async fn end(service: &Rc<Service>, mut signals: Signals) {
     };
     let again = async { while !matches!(signals.next().await, Ok(Signal::Stop) | Err(_)) {} };
     future::or(quiet, future::or(grace, again)).await;
-    if let Some(now) = service.clock.believed() {
-        service.journal.clock(now);
-    }
+    let noted = service.clock.believed().unwrap_or(service.clock.floor());
+    service.journal.clock(noted, service.running());
     let queued = service.journal.usage().messages;
     service.journal.close().await;
     // Gone, so that who asks is told at once that no service runs.

@@ -93,6 +93,8 @@ pub struct Mail {
     pub ret: Option<Ret>,
     /// ENVID as xtext (RFC 3461 s4.4).
     pub envid: Option<String>,
+    /// REQUIRETLS (RFC 8689 s4.1).
+    pub require_tls: bool,
     /// A parameter of DSN was used, so DSN must have been offered.
     pub dsn: bool,
 }
@@ -208,6 +210,7 @@ fn mail(rest: &str, defaults: Defaults<'_>) -> Result<Mail, Fault> {
         utf8: false,
         ret: None,
         envid: None,
+        require_tls: false,
         dsn: false,
     };
     while let Some((key, value)) = parameter(&mut parameters) {
@@ -223,6 +226,8 @@ fn mail(rest: &str, defaults: Defaults<'_>) -> Result<Mail, Fault> {
             };
         } else if is("SMTPUTF8") && value.is_empty() {
             mail.utf8 = true;
+        } else if is("REQUIRETLS") && value.is_empty() {
+            mail.require_tls = true;
         } else if is("RET") {
             mail.dsn = true;
             mail.ret = Some(match value.to_ascii_uppercase().as_str() {

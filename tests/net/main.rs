@@ -7,6 +7,7 @@
     reason = "test helpers and tables; Clippy's own exception covers test functions only"
 )]
 
+mod dane;
 mod names;
 mod sockets;
 mod tls;

@@ -23,19 +23,19 @@ use tempfile::TempDir;
 
 use crate::run;
 
-const WAIT: Duration = Duration::from_secs(20);
+pub const WAIT: Duration = Duration::from_secs(20);
 
 /// An authority, and the files of the servers that it vouches for.
-struct Authority {
-    folder: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
+pub struct Authority {
+    pub folder: TempDir,
+    pub issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 /// A server's files and what it could be pinned by.
-struct Made {
-    identity: Identity,
+pub struct Made {
+    pub identity: Identity,
     certificate: Pin,
-    key: Pin,
+    pub key: Pin,
 }
 
 fn sha256(bytes: &[u8]) -> Pin {
@@ -44,7 +44,7 @@ fn sha256(bytes: &[u8]) -> Pin {
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -54,7 +54,7 @@ impl Authority {
         Self { folder, issuer }
     }
 
-    fn ca(&self) -> Trust {
+    pub fn ca(&self) -> Trust {
         Trust::CaFile(self.folder.path().join("ca.pem"))
     }
 
@@ -75,7 +75,7 @@ impl Authority {
     }
 
     /// A server's certificate, from the first day of one year to the first day of another.
-    fn vouch(&self, name: &str, from: i32, to: i32) -> Made {
+    pub fn vouch(&self, name: &str, from: i32, to: i32) -> Made {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);
@@ -85,7 +85,7 @@ impl Authority {
     }
 
     /// What `openssl req -x509` makes: its own authority, and says so.
-    fn self_signed(&self, name: &str) -> Made {
+    pub fn self_signed(&self, name: &str) -> Made {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -94,20 +94,20 @@ impl Authority {
     }
 }
 
-fn now() -> Arc<TrustedClock> {
+pub fn now() -> Arc<TrustedClock> {
     Arc::new(TrustedClock::new())
 }
 
-fn boot_in_1970() -> Arc<TrustedClock> {
+pub fn boot_in_1970() -> Arc<TrustedClock> {
     Arc::new(TrustedClock::reading(|| Wall::from_secs(60)))
 }
 
-fn host(text: &str) -> Domain {
+pub fn host(text: &str) -> Domain {
     Domain::parse(text).unwrap()
 }
 
 /// Two ends of one TCP connection, the client's first.
-async fn pair(executor: &LocalExecutor<'static>) -> (Stream, Stream) {
+pub async fn pair(executor: &LocalExecutor<'static>) -> (Stream, Stream) {
     let place = Place::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let listener = Listener::bind(&place, false).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -118,7 +118,7 @@ async fn pair(executor: &LocalExecutor<'static>) -> (Stream, Stream) {
 }
 
 /// Shakes hands, and when that went well sends a line each way.
-async fn meet(
+pub async fn meet(
     executor: &LocalExecutor<'static>,
     clock: &Arc<TrustedClock>,
     server: &Identity,

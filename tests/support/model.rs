@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use mailroot::base::MsgId;
 use mailroot::base::Wall;
@@ -26,6 +27,7 @@ use mailroot::mail::Reason;
 use mailroot::mail::Recipient;
 use mailroot::mail::Status;
 use mailroot::queue::Accept;
+use mailroot::queue::Dates;
 use mailroot::queue::Door;
 use mailroot::queue::Priority;
 use mailroot::queue::Progress;
@@ -83,6 +85,8 @@ pub fn meta(id: MsgId) -> Accept {
             recipients: vec![Recipient::new(Address::parse("a@b.example").unwrap())],
             ..Envelope::default()
         },
+        running: Duration::from_millis(id.number()),
+        dates: Dates::Good,
     }
 }
 
@@ -273,7 +277,10 @@ impl Run {
                     orders.push(Order::Sync);
                     asked.push(None);
                 }
-                _ => orders.push(Order::Clock(Wall::from_secs(1_800_000_000))),
+                _ => orders.push(Order::Clock(
+                    Wall::from_secs(1_800_000_000),
+                    Duration::from_secs(9),
+                )),
             }
         }
         self.commit(orders, &asked);

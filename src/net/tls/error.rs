@@ -13,6 +13,7 @@ use rustls::pki_types::UnixTime;
 use crate::base::Escaped;
 use crate::base::Wall;
 use crate::net::clock::TrustedClock;
+use crate::net::tls::judge::NotInDns;
 use crate::net::tls::judge::WrongPin;
 use crate::net::tls::pin::Pin;
 
@@ -42,11 +43,15 @@ pub enum TlsError {
     },
     /// No trusted authority vouches for the certificate.
     UnknownIssuer,
+    /// The certificate vouches for itself.
+    SelfSigned,
     /// Neither the certificate nor its key is the pinned one.
     WrongPin {
         /// What the key would have to be pinned as.
         key: Pin,
     },
+    /// No TLSA record of the server's allows its certificate.
+    NotInDns,
     /// The certificate is bad in another way.
     BadCertificate(String),
     /// The peer broke the handshake off, and says why.
@@ -157,6 +162,9 @@ impl TlsError {
             }
             CertificateError::Other(other) => match other.0.downcast_ref::<WrongPin>() {
                 Some(wrong) => Self::WrongPin { key: wrong.key },
+                // webpki's error, which rustls hands on as text: an authority's certificate where a server's is due.
+                None if other.0.to_string() == "CaUsedAsEndEntity" => Self::SelfSigned,
+                None if other.0.is::<NotInDns>() => Self::NotInDns,
                 None => Self::BadCertificate(other.0.to_string()),
             },
             other => Self::BadCertificate(format!("{other:?}")),
@@ -171,7 +179,9 @@ impl TlsError {
             | Self::NotYet { .. }
             | Self::WrongName { .. }
             | Self::UnknownIssuer
+            | Self::SelfSigned
             | Self::WrongPin { .. }
+            | Self::NotInDns
             | Self::BadCertificate(_)
             | Self::NotTls
             | Self::NothingInCommon(_)
@@ -266,9 +276,16 @@ impl fmt::Display for TlsError {
             Self::UnknownIssuer => f.write_str(
                 "unknown issuer: no trusted authority vouches for the certificate; name its CA file or pin it",
             ),
+            Self::SelfSigned => f.write_str(
+                "self-signed: the certificate vouches for itself and no authority does; name it as the CA file or pin it",
+            ),
             Self::WrongPin { key } => write!(
                 f,
                 "the server is not the pinned one; if its key was changed on purpose, the new pin is {key}"
+            ),
+            Self::NotInDns => f.write_str(
+                "the certificate is not one that the server's TLSA records in DNS allow; either its operator changed the \
+                 certificate and not the records, or this is not the server",
             ),
             Self::BadCertificate(what) => {
                 write!(f, "the certificate cannot be used: {}", Escaped(what.as_bytes()))

@@ -3,6 +3,7 @@
 //! Nothing is loaded until the first handshake that needs it. The built-in roots live in the binary's read-only
 //! pages; of the system's bundle only what they lack is kept.
 
+pub mod dane;
 pub mod error;
 mod judge;
 pub mod own;
@@ -10,7 +11,6 @@ pub mod pin;
 
 pub use pin::Pin;
 
-use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::Read;
@@ -33,6 +33,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::ServerSessionMemoryCache;
 
 use crate::base::limits;
+use crate::dns::tlsa::Tlsa;
 use crate::mail::Domain;
 use crate::net::clock::TrustedClock;
 use crate::net::stream::Stream;
@@ -50,6 +51,9 @@ pub enum Trust {
     CaFile(PathBuf),
     /// This certificate or key alone. Name and dates do not matter.
     Pin(Pin),
+    /// Whom TLSA records name (RFC 7672): a server, or an authority that vouches for it under one of these names.
+    /// [`dane::usable`] records only, one at least.
+    Dane(Vec<Tlsa>, Vec<Domain>),
     /// Anybody: the line is encrypted and nobody is proved. For opportunistic TLS (RFC 7435) and for `require`.
     Anybody,
 }
@@ -92,7 +96,7 @@ impl Tls {
             tls: Rc::clone(self),
             trust,
             identity,
-            config: OnceCell::new(),
+            config: RefCell::new(None),
         }
     }
 
@@ -148,6 +152,10 @@ impl Tls {
                 Rule::Chain(self.verifier(store)?, certificates)
             }
             Trust::Pin(pin) => Rule::Pin(*pin),
+            Trust::Dane(records, names) => {
+                let names: Result<Vec<_>, _> = names.iter().map(server_name).collect();
+                Rule::Dane(records.clone(), names?)
+            }
             Trust::Anybody => Rule::Anybody,
         })
     }
@@ -176,7 +184,7 @@ impl Tls {
         let judge = Judge {
             rule: self.rule(trust)?,
             clock: Arc::clone(&self.clock),
-            algorithms: self.provider.signature_verification_algorithms,
+            provider: Arc::clone(&self.provider),
         };
         let clock: Arc<TrustedClock> = Arc::clone(&self.clock);
         let builder = ClientConfig::builder_with_details(Arc::clone(&self.provider), clock)
@@ -187,6 +195,7 @@ impl Tls {
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
+                private(&identity.key)?;
                 let (chain, key) = load(identity)?;
                 builder
                     .with_client_auth_cert(chain, key)
@@ -207,8 +216,11 @@ pub struct Client {
     tls: Rc<Tls>,
     trust: Trust,
     identity: Option<Identity>,
-    config: OnceCell<Arc<ClientConfig>>,
+    config: RefCell<Option<(Vec<Stamp>, Arc<ClientConfig>)>>,
 }
+
+/// What tells that a file has changed: device, inode, size, time of change; nothing for one that is not there.
+type Stamp = Option<(u64, u64, i64, i64, u64)>;
 
 impl Client {
     /// Shakes hands on a stream that is still plain, within `wait`. `name` is the host that was configured (or the
@@ -221,22 +233,51 @@ impl Client {
         name: &Domain,
         wait: Duration,
     ) -> Result<Stream, TlsError> {
-        let config = match self.config.get() {
-            Some(config) => config,
-            None => {
-                let made = self
-                    .tls
-                    .client_config(&self.trust, self.identity.as_ref())?;
-                self.config.get_or_init(|| Arc::new(made))
-            }
-        };
+        let config = self.config()?;
         let name = server_name(name)?;
-        match within(wait, stream.start_client(Arc::clone(config), name)).await {
+        match within(wait, stream.start_client(config, name)).await {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => Err(TlsError::from_io(&error, &self.tls.clock)),
             Err(_) => Err(TlsError::TooLate),
         }
     }
+}
+
+impl Client {
+    /// What was made of the files, made again when one of them has changed: certificates of clients are renewed, too.
+    fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        let ca = match &self.trust {
+            Trust::CaFile(path) => Some(path),
+            _ => None,
+        };
+        let own = self.identity.iter().flat_map(|own| [&own.chain, &own.key]);
+        let stamps: Vec<Stamp> = ca.into_iter().chain(own).map(|path| stamp(path)).collect();
+        if let Some((known, config)) = &*self.config.borrow()
+            && *known == stamps
+        {
+            return Ok(Arc::clone(config));
+        }
+        let identity = self.identity.as_ref();
+        let made = Arc::new(self.tls.client_config(&self.trust, identity)?);
+        *self.config.borrow_mut() = Some((stamps, Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
+fn stamp(path: &Path) -> Stamp {
+    let stat = rustix::fs::stat(path).ok()?;
+    Some((
+        stat.st_dev,
+        stat.st_ino,
+        stat.st_size,
+        stat.st_mtime,
+        wide(stat.st_mtime_nsec),
+    ))
+}
+
+/// Nanoseconds have another width on other processors.
+fn wide(nanos: impl Into<u64>) -> u64 {
+    nanos.into()
 }
 
 /// TLS of one listener, as the server.
@@ -299,6 +340,21 @@ fn load(
                 .to_owned(),
         })?;
     Ok((chain, key))
+}
+
+/// Refuses a key that others can read, as a password would be.
+fn private(path: &Path) -> Result<(), TlsError> {
+    // That it cannot be read is found out when it is.
+    let mode = rustix::fs::stat(path).map_or(0, |stat| stat.st_mode & 0o777);
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let path = path.to_owned();
+    let what = format!(
+        "it can be used by others (mode {mode:03o}); run: chmod 600 {}",
+        path.display()
+    );
+    Err(TlsError::BadFile { path, what })
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

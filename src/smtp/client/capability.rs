@@ -22,6 +22,8 @@ pub struct Capabilities {
     pub utf8: bool,
     /// DSN (RFC 3461).
     pub dsn: bool,
+    /// REQUIRETLS (RFC 8689): it keeps the promise on the further way.
+    pub require_tls: bool,
     /// AUTH (RFC 4954).
     pub auth: Offered,
     /// LIMITS MAILMAX (RFC 9422): messages of one session.
@@ -80,6 +82,7 @@ impl Capabilities {
             self.binary |= is("BINARYMIME");
             self.utf8 |= is("SMTPUTF8");
             self.dsn |= is("DSN");
+            self.require_tls |= is("REQUIRETLS");
         }
     }
 }

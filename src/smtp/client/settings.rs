@@ -18,6 +18,9 @@ pub struct Settings {
     pub role: Role,
     /// STARTTLS. With implicit TLS (RFC 8314 s3) the connection is encrypted before the client begins, and this says nothing.
     pub starttls: StartTls,
+    /// TLS proves who the peer is: by an authority, a pin, or TLSA records. Without it no message goes here whose
+    /// sender requires TLS (RFC 8689 s4.2.1).
+    pub proved: bool,
     /// How we authenticate; `None` is not at all.
     pub login: Option<Login>,
     /// Mechanisms that show the secret may be used without TLS: right for loopback only.
@@ -42,6 +45,7 @@ impl Settings {
             peer,
             role: Role::SmartHost,
             starttls: StartTls::Required,
+            proved: true,
             login: None,
             login_without_tls: false,
             messages: 100,

@@ -9,6 +9,7 @@ use crate::mail::envelope::Envelope;
 use crate::mail::envelope::Notify;
 use crate::mail::envelope::Recipient;
 use crate::mail::envelope::Ret;
+use crate::mail::envelope::TlsWish;
 use crate::mail::outcome::Outcome;
 use crate::mail::status::Status;
 use crate::smtp::client::capability::Capabilities;
@@ -90,9 +91,13 @@ impl Transfer {
         let too_big = offer.size.is_some_and(|most| message.size > most);
         let utf8_sender = envelope.sender.as_ref().is_some_and(|a| !a.is_ascii());
         let binary = envelope.body == Body::Binary && !(offer.binary && offer.chunking);
+        let kept = offer.require_tls && settings.proved;
+        let unprotected = envelope.tls == TlsWish::Required && !kept;
         let outcomes = envelope.recipients.iter().map(|recipient| {
             if too_big {
                 unfit(3, 4, "the message is larger than the peer takes")
+            } else if unprotected {
+                unfit(7, 30, "the sender requires TLS on the whole way, and the peer does not promise it (REQUIRETLS)")
             } else if binary {
                 unfit(6, 3, "the peer does not take BINARYMIME")
             } else if !offer.utf8 && (utf8_sender || !ascii(recipient)) {
@@ -337,6 +342,9 @@ impl Transfer {
             || envelope.recipients.iter().any(wide);
         if utf8 && offer.utf8 {
             put(out, format_args!(" SMTPUTF8"));
+        }
+        if envelope.tls == TlsWish::Required {
+            put(out, format_args!(" REQUIRETLS"));
         }
         if offer.dsn {
             match envelope.ret {

@@ -166,7 +166,7 @@ impl Server {
         if self.messages >= self.settings.messages {
             return self.end(&Fault::TooManyMessages);
         }
-        match Transaction::begin(mail, &self.settings) {
+        match Transaction::begin(mail, &self.settings, self.session.tls) {
             Ok(open) => self.state = State::AskMail(open),
             Err(fault) => self.refuse(&fault, None),
         }

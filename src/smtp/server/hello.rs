@@ -41,6 +41,7 @@ pub fn write(out: &mut Out, settings: &Settings, session: &Session, plus: bool) 
         (extensions.chunking, "CHUNKING"),
         (extensions.chunking && extensions.binary, "BINARYMIME"),
         (extensions.utf8, "SMTPUTF8"),
+        (extensions.require_tls && session.tls, "REQUIRETLS"),
         (extensions.etrn, "ETRN"),
         (extensions.atrn && session.login.is_some(), "ATRN"),
         (true, "PIPELINING"),

@@ -106,6 +106,8 @@ pub struct Extensions {
     pub atrn: bool,
     /// LIMITS (RFC 9422).
     pub limits: bool,
+    /// REQUIRETLS (RFC 8689); offered under TLS.
+    pub require_tls: bool,
 }
 
 /// On is what the store keeps and the client machine can send; ETRN and ATRN need domains that are held.
@@ -119,6 +121,7 @@ impl Default for Extensions {
             etrn: false,
             atrn: false,
             limits: true,
+            require_tls: true,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::base::limits;
 use crate::mail::envelope::Body;
 use crate::mail::envelope::Envelope;
 use crate::mail::envelope::Recipient;
+use crate::mail::envelope::TlsWish;
 use crate::smtp::command::Mail;
 use crate::smtp::command::Rcpt;
 use crate::smtp::fault::Fault;
@@ -58,10 +59,11 @@ impl Part {
 
 impl Transaction {
     /// Begins one, unless MAIL asks for what was not offered or announces too much.
-    pub fn begin(mail: Mail, settings: &Settings) -> Result<Self, Fault> {
+    pub fn begin(mail: Mail, settings: &Settings, tls: bool) -> Result<Self, Fault> {
         let extensions = &settings.extensions;
         let offered = (extensions.dsn || !mail.dsn)
             && (extensions.utf8 || !mail.utf8)
+            && (extensions.require_tls && tls || !mail.require_tls)
             && (extensions.binary && extensions.chunking || mail.body != Body::Binary);
         if !offered {
             return Err(Fault::UnknownParameter);
@@ -79,6 +81,11 @@ impl Transaction {
                 utf8: mail.utf8,
                 ret: mail.ret,
                 envid: mail.envid,
+                tls: if mail.require_tls {
+                    TlsWish::Required
+                } else {
+                    TlsWish::Usual
+                },
             },
             size: 0,
             weight: 0,
