@@ -12,8 +12,10 @@
 
 mod common;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
+use std::io::{BufRead, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -47,16 +49,20 @@ fn large() -> String {
 
 /// A certificate for localhost and its key in this folder.
 fn certificate(dir: &Path) {
+    certificate_of(dir, "localhost", "key.pem", "cert.pem");
+}
+
+fn certificate_of(dir: &Path, name: &str, key: &str, file: &str) {
     must(
         command("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
             .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
-            .args(["-subj", "/CN=localhost", "-addext"])
+            .args(["-subj", &format!("/CN={name}"), "-addext"])
             .arg("subjectAltName=DNS:localhost,IP:127.0.0.1")
             .arg("-keyout")
-            .arg(dir.join("key.pem"))
+            .arg(dir.join(key))
             .arg("-out")
-            .arg(dir.join("cert.pem")),
+            .arg(dir.join(file)),
         b"",
     );
 }
@@ -258,34 +264,56 @@ fn a_wrong_password_holds_the_route_and_costs_no_mail() {
     let Some(postfix) = Postfix::start(folder.path()) else {
         return;
     };
+    let file = folder.file("password", "wrong");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     let url = format!(
-        "smtp://box@localhost:{}?ca={}/etc/cert.pem",
+        "smtp://box@localhost:{}?ca={}/etc/cert.pem&password_file={}",
         postfix.port,
-        postfix.own.dir().display()
+        postfix.own.dir().display(),
+        file.display()
     );
     let home = folder.path().join("home");
-    let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
-        c.env("MAILROOT_PASSWORD", "wrong");
-    });
+    // A step of the waits is a second here.
+    let box_ = Mailroot::start(
+        &home,
+        &[
+            "--smart-host",
+            &url,
+            "--set",
+            "delivery.retry=1s",
+            "--set",
+            "delivery.jitter=0",
+        ],
+    );
     let mut talk = common::Talk::connect(box_.address);
     talk.say("EHLO printer.lan");
-    talk.send(
-        "alice@nas.example",
-        &["bob@office.example"],
-        &awkward().replace("\r\n.", "\r\n.."),
+    let text = awkward().replace("\r\n.", "\r\n..");
+    for _ in 0..5 {
+        talk.send("alice@nas.example", &["bob@office.example"], &text);
+    }
+    let held = |line: &str| line.contains(" way-held ");
+    let lines = box_.wait_count("the route was held at three steps", 3, held);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("535") && line.contains("AUTH SCRAM")),
+        "{lines:?}"
     );
-    let line = box_.wait_for("the route is held", |l| l.contains(" way-held "));
-    assert!(line.contains("535"), "{line}");
+    fs::write(&file, PASSWORD).unwrap();
+    box_.signal("HUP");
+    box_.completed(5);
     let log = box_.stop();
     assert!(
         !log.contains(" failed id=") && !log.contains(" reported id="),
         "{log}"
     );
-    // The right one, after a restart: it was only waiting.
-    let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
-        c.env("MAILROOT_PASSWORD", "open sesame");
-    });
-    box_.completed(1);
+    // One login for each time the route was held, whatever waited.
+    let held = log.lines().filter(|line| held(line)).count();
+    let theirs = postfix.own.log();
+    let refused = theirs
+        .lines()
+        .filter(|line| line.contains("authentication failed"));
+    assert_eq!(refused.count(), held, "{theirs}");
 }
 
 #[test]
@@ -368,6 +396,7 @@ impl Exim {
         let dir = folder.join("exim");
         fs::create_dir_all(dir.join("spool")).unwrap();
         certificate(&dir);
+        certificate_of(&dir, "box", "client-key.pem", "client.pem");
         for (name, line) in [
             (
                 "passwd",
@@ -398,7 +427,8 @@ impl Exim {
                 "primary_hostname = localhost\nspool_directory = {d}/spool\nlog_file_path = {d}/spool/log-%slog\n\
                  exim_path = {}\nlocal_interfaces = 127.0.0.1\ndaemon_smtp_ports = {port} : {implicit}\n\
                  tls_on_connect_ports = {implicit}\ntls_advertise_hosts = *\ntls_certificate = {d}/cert.pem\n\
-                 tls_privatekey = {d}/key.pem\nauth_advertise_hosts = ${{if def:tls_in_cipher{{*}}{{}}}}\n\
+                 tls_privatekey = {d}/key.pem\ntls_try_verify_hosts = *\n\
+                 tls_verify_certificates = {d}/client.pem\nauth_advertise_hosts = ${{if def:tls_in_cipher{{*}}{{}}}}\n\
                  keep_environment =\nqueue_only\nacl_smtp_rcpt = rcpt\nbegin acl\nrcpt:\n  accept authenticated = *\n\
                  \x20 deny\nbegin authenticators\n\
                  plain:\n  driver = plaintext\n  public_name = PLAIN\n  server_prompts = :\n\
@@ -406,7 +436,11 @@ impl Exim {
                  login:\n  driver = plaintext\n  public_name = LOGIN\n  server_prompts = Username:: : Password::\n\
                  \x20 server_condition = {}\n  server_set_id = $auth1\n\
                  cram:\n  driver = cram_md5\n  public_name = CRAM-MD5\n\
-                 \x20 server_secret = ${{if eq{{$auth1}}{{box}}{{{PASSWORD}}}fail}}\n  server_set_id = $auth1\n",
+                 \x20 server_secret = ${{if eq{{$auth1}}{{box}}{{{PASSWORD}}}fail}}\n  server_set_id = $auth1\n\
+                 external:\n  driver = external\n  public_name = EXTERNAL\n\
+                 \x20 server_advertise_condition = $tls_in_certificate_verified\n\
+                 \x20 server_param2 = ${{certextract{{subject,CN}}{{$tls_in_peercert}}}}\n\
+                 \x20 server_condition = ${{if eq{{$auth1}}{{$auth2}}}}\n  server_set_id = $auth1\n",
                 program.display(),
                 right("auth2", "auth3"),
                 right("auth1", "auth2"),
@@ -473,9 +507,26 @@ fn exim_takes_every_login_over_both_kinds_of_tls() {
             );
         }
     }
+    // Our certificate says who we are: neither password nor token.
+    let shown = format!(
+        "certificate = \"{d}/client.pem\"\nkey = \"{d}/client-key.pem\"\n",
+        d = exim.dir.display()
+    );
+    fs::set_permissions(
+        exim.dir.join("client-key.pem"),
+        fs::Permissions::from_mode(0o600),
+    )
+    .unwrap();
+    ways.add("external.starttls", exim.port, false, "EXTERNAL", &shown);
+    ways.add("external.implicit", exim.implicit, true, "EXTERNAL", &shown);
     ways.send();
     let log = exim.log();
-    for (means, count) in [("A=cram:box", 4), ("A=plain:box", 2), ("A=login:box", 2)] {
+    for (means, count) in [
+        ("A=cram:box", 4),
+        ("A=plain:box", 2),
+        ("A=login:box", 2),
+        ("A=external:box", 2),
+    ] {
         let seen = log
             .lines()
             .filter(|l| l.contains(" <= alice@") && l.contains(means));
@@ -483,7 +534,87 @@ fn exim_takes_every_login_over_both_kinds_of_tls() {
     }
     let all = log.lines().filter(|line| line.contains(" <= alice@"));
     assert!(
-        all.clone().count() == 8 && all.clone().all(|l| l.contains("P=esmtpsa X=TLS1.3")),
+        all.clone().count() == 10 && all.clone().all(|l| l.contains("P=esmtpsa X=TLS1.3")),
         "{log}"
     );
+}
+
+/// A smart host that takes one access token, in the clear on loopback, and tells the AUTH commands that it got.
+fn token_host(token: &'static str) -> (u16, std::sync::mpsc::Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            stream.write_all(b"220 token.example\r\n").unwrap();
+            let mut body = false;
+            while let Some(Ok(line)) = lines.next() {
+                let reply = match line.split(' ').next().unwrap() {
+                    "." => {
+                        body = false;
+                        "250 2.0.0 queued"
+                    }
+                    _ if body => continue,
+                    "EHLO" => "250-token.example\r\n250 AUTH PLAIN XOAUTH2",
+                    "AUTH" => {
+                        let right = line.ends_with(token);
+                        tell.send(line).unwrap();
+                        if right {
+                            "235 2.7.0 welcome"
+                        } else {
+                            // What is wrong, and after an empty line no.
+                            stream
+                                .write_all(b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n")
+                                .unwrap();
+                            assert_eq!(lines.next().unwrap().unwrap(), "");
+                            "535 5.7.8 the token has expired"
+                        }
+                    }
+                    "DATA" => {
+                        body = true;
+                        "354 go"
+                    }
+                    _ => "250 2.0.0 ok",
+                };
+                stream.write_all(format!("{reply}\r\n").as_bytes()).unwrap();
+            }
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn a_token_is_read_anew_for_each_login() {
+    let folder = Folder::new("token");
+    let file = folder.file("token", "old\n");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    // user=me ^A auth=Bearer new ^A ^A
+    let (port, told) = token_host(" dXNlcj1tZQFhdXRoPUJlYXJlciBuZXcBAQ==");
+    let url = format!(
+        "smtp://me@127.0.0.1:{port}?tls=off&insecure_auth=true&token_file={}",
+        file.display()
+    );
+    let box_ = Mailroot::start(
+        &folder.path().join("home"),
+        &["--smart-host", &url, "--set", "delivery.retry=1s"],
+    );
+    let mut talk = common::Talk::connect(box_.address);
+    talk.say("EHLO printer.lan");
+    talk.send(
+        "alice@nas.example",
+        &["bob@office.example"],
+        "Subject: x\r\n\r\nhi\r\n",
+    );
+    let line = box_.wait_for("the route is held", |line| line.contains(" way-held "));
+    assert!(
+        line.contains("the token has expired (AUTH XOAUTH2)"),
+        "{line}"
+    );
+    // Whoever renews it only writes the file: the next step of the waits finds it.
+    fs::write(&file, "new\n").unwrap();
+    box_.completed(1);
+    let first = told.recv().unwrap();
+    assert_eq!(first, "AUTH XOAUTH2 dXNlcj1tZQFhdXRoPUJlYXJlciBvbGQBAQ==");
 }

@@ -448,6 +448,12 @@ impl Build {
                 Proof::Certificate => (Wants::Certificate, "a certificate"),
             };
             let fits = |one: &&Mechanism| one.wants() == wants && login.only.has(**one);
+            if login.proof == Proof::Certificate && route.identity.is_none() {
+                self.blame(
+                    block.place_of("auth"),
+                    Complaint::ExternalWithoutCertificate,
+                );
+            }
             if !login.only.is_empty() && mechanism::ALL.iter().find(fits).is_none() {
                 self.blame(block.place_of("auth"), Complaint::UselessAuth(with));
             }

@@ -112,6 +112,8 @@ pub enum Complaint {
     PasswordWithoutUser,
     /// Two places for one password, or a password and a token.
     TwoPasswords,
+    /// EXTERNAL, and no certificate to show.
+    ExternalWithoutCertificate,
     /// None of the mechanisms named works with what proves the account.
     UselessAuth(&'static str),
     /// A login over a connection without TLS.
@@ -202,6 +204,9 @@ impl fmt::Display for Complaint {
             Self::TwoPasswords => {
                 f.write_str("two of password_file, password_env and token_file are given; keep one")
             }
+            Self::ExternalWithoutCertificate => f.write_str(
+                "EXTERNAL means that our certificate says who we are; write certificate and key as well",
+            ),
             Self::UselessAuth(with) => write!(
                 f,
                 "none of these works with {with}; XOAUTH2 and OAUTHBEARER want a token_file, EXTERNAL wants \

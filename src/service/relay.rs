@@ -8,13 +8,10 @@ use std::time::Duration;
 
 use smol::future;
 use smol::io::AsyncReadExt;
-use smol::io::AsyncWriteExt;
 
 use crate::base::Wall;
-use crate::base::limits;
 use crate::config::model::Peer;
 use crate::config::model::Route;
-use crate::disk::stored::StoredMessage;
 use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Outcome;
@@ -41,6 +38,9 @@ use crate::service::log::emit;
 use crate::service::outgoing::Outgoing;
 use crate::service::secure;
 use crate::service::secure::Plan;
+use crate::service::sending::Sending;
+use crate::service::sending::Sent;
+use crate::service::sending::write;
 use crate::service::shared::Service;
 use crate::service::sign;
 use crate::service::targets::End;
@@ -52,7 +52,6 @@ use crate::smtp::client::Order;
 use crate::smtp::client::settings;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::client::transfer::Message;
-use crate::smtp::data::Stuffer;
 use crate::smtp::outcome::Role;
 
 /// How long a connection is kept for the next message. Peers bear this much silence, and a burst of mail comes with
@@ -460,22 +459,7 @@ impl Talk<'_> {
                 Order::StartTls => {
                     // What was read and not used came before the encryption.
                     (at, end) = (0, 0);
-                    let Some(plain) = stream.take() else {
-                        client.on_closed();
-                        continue;
-                    };
-                    let wait = self.out.route.timeouts.greeting;
-                    let name = &self.target.peer.name;
-                    match self.plan.client.start(plain, name, wait).await {
-                        Ok(secure) => {
-                            client.on_tls();
-                            if let Some(exporter) = secure.channel_binding() {
-                                client.on_exporter(exporter);
-                            }
-                            stream = Some(secure);
-                        }
-                        Err(error) => self.tls_failed(&error, &mut client),
-                    }
+                    stream = self.encrypt(stream.take(), &mut client).await;
                 }
                 Order::Ready => {
                     attempt::way_well(service, self.next.get());
@@ -551,6 +535,29 @@ impl Talk<'_> {
             (None, None) => {}
         }
         None
+    }
+
+    /// The handshake behind STARTTLS.
+    async fn encrypt(&self, plain: Option<Stream>, client: &mut Client) -> Option<Stream> {
+        let Some(plain) = plain else {
+            client.on_closed();
+            return None;
+        };
+        let wait = self.out.route.timeouts.greeting;
+        let name = &self.target.peer.name;
+        match self.plan.client.start(plain, name, wait).await {
+            Ok(secure) => {
+                client.on_tls();
+                if let Some(exporter) = secure.channel_binding() {
+                    client.on_exporter(exporter);
+                }
+                Some(secure)
+            }
+            Err(error) => {
+                self.tls_failed(&error, client);
+                None
+            }
+        }
     }
 
     fn tls_failed(&self, error: &TlsError, client: &mut Client) {
@@ -659,87 +666,5 @@ fn message_of(attempt: &Attempt, outgoing: &Outgoing) -> Message {
             tls: whole.tls,
         },
         size: outgoing.size(),
-    }
-}
-
-async fn write(
-    patience: &mut Patience,
-    wait: Duration,
-    stream: Option<&mut Stream>,
-    bytes: &[u8],
-) -> bool {
-    let Some(stream) = stream else {
-        return false;
-    };
-    let written = patience.wait(wait, async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    });
-    matches!(written.await, Ok(Ok(())))
-}
-
-/// What came of sending a body.
-enum Sent {
-    Whole,
-    /// The peer is gone or does not read.
-    Lost,
-    /// The disk does not give it back as it was.
-    Unreadable(String),
-}
-
-/// A body on its way.
-struct Sending<'a> {
-    patience: &'a mut Patience,
-    wait: Duration,
-    stream: &'a mut Stream,
-    /// What is to come first; goes with the first block.
-    out: &'a mut Vec<u8>,
-}
-
-impl Sending<'_> {
-    /// Streams the body, its end with the last block.
-    async fn body(
-        mut self,
-        mut stuffer: Stuffer,
-        message: &mut StoredMessage,
-        outgoing: &Outgoing,
-    ) -> Sent {
-        stuffer.push(outgoing.front(), self.out);
-        let plain = message.body.inline().filter(|_| outgoing.is_plain());
-        if let Some(bytes) = plain {
-            stuffer.push(bytes, self.out);
-        } else {
-            let length = message.body.len();
-            let mut blocks = outgoing.blocks(&mut message.body);
-            let mut block = Vec::new();
-            loop {
-                match blocks.next(&mut block).await {
-                    Ok(true) => stuffer.push(&block, self.out),
-                    Ok(false) => break,
-                    Err(error) => return Sent::Unreadable(error.to_string()),
-                }
-                if self.out.len() >= limits::BODY_STEP && blocks.offset() < length {
-                    if !self.write().await {
-                        return Sent::Lost;
-                    }
-                    self.out.clear();
-                }
-            }
-            let known = message.stored.body_crc;
-            if known.is_some_and(|known| known != blocks.crc()) {
-                // Without the final dot the peer throws away what it has.
-                return Sent::Unreadable(String::from("the stored body is damaged"));
-            }
-        }
-        stuffer.end(self.out);
-        if self.write().await {
-            Sent::Whole
-        } else {
-            Sent::Lost
-        }
-    }
-
-    async fn write(&mut self) -> bool {
-        write(self.patience, self.wait, Some(self.stream), self.out).await
     }
 }
