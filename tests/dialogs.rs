@@ -37,6 +37,7 @@ use mailroot::smtp::client::{self, Client};
 use mailroot::smtp::fault::Fault;
 use mailroot::smtp::outcome::Role;
 use mailroot::smtp::sasl::Verifier;
+use mailroot::smtp::sasl::mechanism::{Mechanism, Mechanisms};
 use mailroot::smtp::server::{self, Server, Started};
 
 #[path = "dialogs/story.rs"]
@@ -463,8 +464,7 @@ impl<'a> ClientSide<'a> {
             } else if word == "set" {
                 let login = |secret: fn(String) -> Secret| {
                     let (name, text) = value.split_once(' ').unwrap();
-                    let (name, secret) = (name.to_owned(), secret(text.to_owned()));
-                    Some(Login { name, secret })
+                    Some(Login::new(name.to_owned(), secret(text.to_owned())))
                 };
                 match key {
                     "tls" => {
@@ -475,6 +475,15 @@ impl<'a> ClientSide<'a> {
                     }
                     "login" => settings.login = login(Secret::Password),
                     "token" => settings.login = login(Secret::Token),
+                    "certificate" => {
+                        settings.login = Some(Login::new(value.to_owned(), Secret::Certificate));
+                    }
+                    // Behind the login.
+                    "auth" => {
+                        let login = settings.login.as_mut().unwrap();
+                        let names = value.split(',').map(|name| Mechanism::named(name).unwrap());
+                        login.only = Mechanisms::of(&names.collect::<Vec<_>>());
+                    }
                     "clear" => settings.login_without_tls = true,
                     "mx" => settings.role = Role::Exchanger,
                     "recipients" => settings.recipients = value.parse().unwrap(),

@@ -25,7 +25,7 @@ use std::process::Command;
 
 use common::{Folder, MAILROOT, Mailroot, PATIENCE, must};
 use mailroot::smtp::sasl::codec;
-use mailroot::smtp::sasl::scram::{Binding, ScramClient};
+use mailroot::smtp::sasl::scram::{Binding, Hash, ScramClient};
 use story::{Story, unescape};
 use table::{COMMANDS, STATES};
 use wire::Wire;
@@ -471,7 +471,7 @@ fn login(
                 ("SCRAM-SHA-256-PLUS", Some(exporter)) => Binding::Used(exporter),
                 _ => Binding::None,
             };
-            let (client, first) = ScramClient::begin("user", "rOprNGfwEbeRWgbNEkqO", binding);
+            let (client, first) = ScramClient::begin(Hash::Sha256, "user", "rOprNGfwEbeRWgbNEkqO", binding);
             let said = ask(peer, format!("AUTH {scram} {}", encoded(&first)));
             let Some(challenge) = said.strip_prefix("334 ") else {
                 return said[..3].to_owned();

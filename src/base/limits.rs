@@ -41,6 +41,18 @@ pub const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Longest wait for the PROXY header of a connection; the load balancer sends it first of all.
 pub const PROXY_HEADER: Duration = Duration::from_secs(5);
 
+/// Longest line of a message in bytes, without its line end (RFC 5322 s2.1.1); peers refuse or break longer ones.
+pub const TEXT_LINE: usize = 998;
+
+/// Entities of one message that are told apart, for re-encoding; what comes behind them is left as it is.
+pub const MIME_PARTS: usize = 1000;
+
+/// Multiparts and messages inside each other, likewise. Honest mail has three or four.
+pub const MIME_DEPTH: usize = 16;
+
+/// What is read of a field that describes an entity: two long parameters and a boundary of 70 (RFC 2046 s5.1.1).
+pub const MIME_FIELD: usize = 2048;
+
 /// Longest user name and longest password taken in an AUTH exchange.
 pub const CREDENTIAL: usize = 1024;
 

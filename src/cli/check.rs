@@ -11,7 +11,7 @@ use crate::cli::load::Stop;
 use crate::cli::sysexits;
 use crate::config::Config;
 use crate::config::Flags;
-use crate::config::model::PasswordPlace;
+use crate::config::model::Proof;
 use crate::disk::secret;
 use crate::disk::users::Users;
 use crate::net::TrustedClock;
@@ -88,9 +88,9 @@ fn passwords(config: &Config) -> Vec<String> {
         .iter()
         .filter_map(|route| route.login.as_ref());
     places
-        .filter_map(|login| match &login.password {
-            PasswordPlace::File(path) => secret::read(path).err(),
-            PasswordPlace::Variable(_) => None,
+        .filter_map(|login| match &login.proof {
+            Proof::PasswordFile(path) | Proof::TokenFile(path) => secret::read(path).err(),
+            Proof::PasswordVariable(_) | Proof::Certificate => None,
         })
         .filter(|why| !why.is_private())
         .map(|why| why.to_string())

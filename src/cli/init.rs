@@ -13,7 +13,7 @@ use crate::cli::load::Stop;
 use crate::cli::sysexits;
 use crate::config::Config;
 use crate::config::Flags;
-use crate::config::model::PasswordPlace;
+use crate::config::model::Proof;
 use crate::config::sample::Sample;
 
 /// Runs it. Without `--output` the file goes to `out`. A file that is there is left alone.
@@ -83,18 +83,25 @@ fn next_steps(out: &mut dyn Write, path: &Path, config: &Config) -> io::Result<(
         .iter()
         .filter_map(|route| route.login.as_ref())
     {
-        match &login.password {
-            PasswordPlace::File(file) => writeln!(
+        match &login.proof {
+            Proof::PasswordFile(file) => writeln!(
                 out,
                 "  write the password of {} into {file} and run: chmod 600 {file}",
                 login.user,
                 file = file.display()
             )?,
-            PasswordPlace::Variable(name) => writeln!(
+            Proof::PasswordVariable(name) => writeln!(
                 out,
                 "  give the service the password of {} in the variable {name}, or set password_file",
                 login.user
             )?,
+            Proof::TokenFile(file) => writeln!(
+                out,
+                "  keep a fresh access token of {} in {file} and run: chmod 600 {file}",
+                login.user,
+                file = file.display()
+            )?,
+            Proof::Certificate => {}
         }
     }
     writeln!(out, "  mailroot check {path}")?;

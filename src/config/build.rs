@@ -23,9 +23,9 @@ use crate::config::model::Local;
 use crate::config::model::Log;
 use crate::config::model::Login;
 use crate::config::model::Operators;
-use crate::config::model::PasswordPlace;
 use crate::config::model::Peer;
 use crate::config::model::Pickup;
+use crate::config::model::Proof;
 use crate::config::model::Route;
 use crate::config::model::Timeouts;
 use crate::config::model::Via;
@@ -39,6 +39,10 @@ use crate::policy::route::Pattern;
 use crate::policy::route::Routes;
 use crate::policy::route::Rule;
 use crate::policy::route::Way;
+use crate::smtp::sasl::mechanism;
+use crate::smtp::sasl::mechanism::Mechanism;
+use crate::smtp::sasl::mechanism::Mechanisms;
+use crate::smtp::sasl::mechanism::Wants;
 
 /// Room in a Unix socket's address, without its final NUL (unix(7)).
 const SOCKET_PATH: usize = 107;
@@ -369,11 +373,17 @@ impl Build {
                 "user",
                 "password_file",
                 "password_env",
+                "token_file",
+                "auth",
                 "insecure_auth",
             ];
             self.useless(block, "mx", |name| of_hosts.contains(&name));
         }
-        let password = ["password_file", "password_env"].map(|name| block.entry(name));
+        let password = ["password_file", "password_env", "token_file"];
+        let password: Vec<_> = password
+            .iter()
+            .filter_map(|name| block.entry(name))
+            .collect();
         let rules = [
             (
                 needs_hosts && route.hosts.is_empty(),
@@ -406,12 +416,25 @@ impl Build {
                 self.blame(block.place_of(name), complaint);
             }
         }
-        match password {
-            [Some(_), Some(second)] => self.blame(second.place.clone(), Complaint::TwoPasswords),
-            [Some(one), None] | [None, Some(one)] if route.login.is_none() => {
+        match password.as_slice() {
+            [_, second, ..] => self.blame(second.place.clone(), Complaint::TwoPasswords),
+            [one] if route.login.is_none() => {
                 self.blame(one.place.clone(), Complaint::PasswordWithoutUser);
             }
             _ => {}
+        }
+        if let Some(login) = &route.login {
+            let (wants, with) = match login.proof {
+                Proof::PasswordFile(_) | Proof::PasswordVariable(_) => {
+                    (Wants::Password, "a password")
+                }
+                Proof::TokenFile(_) => (Wants::Token, "a token"),
+                Proof::Certificate => (Wants::Certificate, "a certificate"),
+            };
+            let fits = |one: &&Mechanism| one.wants() == wants && login.only.has(**one);
+            if !login.only.is_empty() && mechanism::ALL.iter().find(fits).is_none() {
+                self.blame(block.place_of("auth"), Complaint::UselessAuth(with));
+            }
         }
     }
 
@@ -489,14 +512,26 @@ fn login(block: &Block, home: &Path) -> Option<Option<Login>> {
     let Some(user) = block.get("user") else {
         return Some(None);
     };
-    let file = block
-        .get("password_file")
-        .map(|file: PathBuf| PasswordPlace::File(home.join(file)));
-    let variable = || block.get("password_env").map(PasswordPlace::Variable);
-    let usual = || PasswordPlace::Variable("MAILROOT_PASSWORD".to_owned());
+    let mut only = Mechanisms::default();
+    for name in block.get::<Vec<&str>>("auth")? {
+        only.add(Mechanism::named(name)?);
+    }
+    let path = |name| block.get(name).map(|file: PathBuf| home.join(file));
+    let proof = if let Some(file) = path("password_file") {
+        Proof::PasswordFile(file)
+    } else if let Some(file) = path("token_file") {
+        Proof::TokenFile(file)
+    } else if let Some(name) = block.get("password_env") {
+        Proof::PasswordVariable(name)
+    } else if only == Mechanisms::of(&[Mechanism::External]) {
+        Proof::Certificate
+    } else {
+        Proof::PasswordVariable("MAILROOT_PASSWORD".to_owned())
+    };
     Some(Some(Login {
         user,
-        password: file.or_else(variable).unwrap_or_else(usual),
+        proof,
+        only,
         insecure: block.get("insecure_auth")?,
     }))
 }

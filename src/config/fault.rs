@@ -110,8 +110,10 @@ pub enum Complaint {
     UselessCa,
     /// A password and no account.
     PasswordWithoutUser,
-    /// Two places for one password.
+    /// Two places for one password, or a password and a token.
     TwoPasswords,
+    /// None of the mechanisms named works with what proves the account.
+    UselessAuth(&'static str),
     /// A login over a connection without TLS.
     LoginInClear,
     /// The first must be at least the second.
@@ -196,8 +198,13 @@ impl fmt::Display for Complaint {
                 f.write_str("there is a password and no account; write user = \"me@example.com\"")
             }
             Self::TwoPasswords => {
-                f.write_str("password_file and password_env are both given; keep one")
+                f.write_str("two of password_file, password_env and token_file are given; keep one")
             }
+            Self::UselessAuth(with) => write!(
+                f,
+                "none of these works with {with}; XOAUTH2 and OAUTHBEARER want a token_file, EXTERNAL wants \
+                 neither password nor token, all others want a password"
+            ),
             Self::LoginInClear => f.write_str(
                 "with tls = \"off\" everybody on the way can read the password; write tls = \"verify\", or \
                  insecure_auth = true when that is meant",

@@ -131,8 +131,12 @@ mod tests {
                 "fetched_by" => {
                     format!("[[route]]\nvia = 'hold'\n{line}[users]\nfile = '/u'\n")
                 }
-                "insecure_auth" | "password_file" | "password_env" => {
+                "insecure_auth" | "password_file" | "password_env" | "token_file" => {
                     format!("[[route]]\nhosts=['a.example']\nuser='u'\n{line}")
+                }
+                "auth" => {
+                    let token = "user='u'\ntoken_file='/t'";
+                    format!("[[route]]\nhosts=['a.example']\n{token}\n{line}")
                 }
                 _ => format!("[[route]]\nhosts=['a.example']\n{line}"),
             },

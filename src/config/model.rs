@@ -13,6 +13,7 @@ use crate::policy::access::Networks;
 use crate::policy::retry::Waits;
 use crate::policy::route::Pattern;
 use crate::policy::route::Routes;
+use crate::smtp::sasl::mechanism::Mechanisms;
 
 /// One virtual server.
 ///
@@ -251,19 +252,25 @@ pub struct Peer {
 pub struct Login {
     /// The account's name.
     pub user: String,
-    /// Where its password is.
-    pub password: PasswordPlace,
+    /// What proves that it is ours.
+    pub proof: Proof,
+    /// The only mechanisms that may be used; none named is all that fit.
+    pub only: Mechanisms,
     /// Whether it may be sent without TLS.
     pub insecure: bool,
 }
 
-/// Where a password is kept; `disk::secret` and the service read it.
+/// What proves that an account is ours; `disk::secret` and the service read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PasswordPlace {
-    /// The only line of this file.
-    File(PathBuf),
-    /// This environment variable.
-    Variable(String),
+pub enum Proof {
+    /// A password: the only line of this file.
+    PasswordFile(PathBuf),
+    /// A password: this environment variable.
+    PasswordVariable(String),
+    /// An OAuth 2 access token: the only line of this file.
+    TokenFile(PathBuf),
+    /// The certificate shown in the handshake.
+    Certificate,
 }
 
 /// Waits for a peer, by phase.

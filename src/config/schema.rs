@@ -4,6 +4,7 @@
 //! `mailroot config --all`. A row is written when what it sets works, never before: a key that does nothing is a lie.
 
 use crate::config::kind::Kind;
+use crate::smtp::sasl::mechanism;
 
 /// One setting.
 #[derive(Debug)]
@@ -556,6 +557,19 @@ pub const ROWS: &[Row] = &[
         "MAILROOT_PASSWORD",
         "The environment variable that holds the password. Without it and password_file: MAILROOT_PASSWORD.",
     ),
+    Row::unset(
+        "route.token_file",
+        Kind::SecretFile,
+        "/etc/mailroot.token",
+        "Instead of a password: a file that holds an OAuth 2 access token on its only line (chmod 600). It is read for each connection, so whoever renews the token only writes the file.",
+    ),
+    Row::set(
+        "route.auth",
+        Kind::List(&Kind::Word(mechanism::NAMES)),
+        "",
+        "The only ways to log in that are used, for a host that offers one that does not work. Empty: the strongest that is offered. EXTERNAL is never used unless it is named here.",
+    )
+    .iis("RouteUserName, secure", "basic or NTLM"),
     Row::set(
         "route.insecure_auth",
         Kind::Bool,

@@ -56,7 +56,7 @@ impl fmt::Display for BadUrl {
                 write!(f, "there is no option `{}`", Escaped(name.as_bytes()))?;
                 match near {
                     Some(near) => write!(f, "; did you mean `{near}`?"),
-                    None => f.write_str("; there are tls, ca, pin, password_file and insecure_auth"),
+                    None => f.write_str("; there are tls, ca, pin, password_file, token_file, auth and insecure_auth"),
                 }
             }
             Self::Value(name, allowed) => write!(f, "`{name}` cannot be read; write {allowed}"),
@@ -67,7 +67,15 @@ impl fmt::Display for BadUrl {
 
 impl std::error::Error for BadUrl {}
 
-const OPTIONS: [&str; 5] = ["tls", "ca", "pin", "password_file", "insecure_auth"];
+const OPTIONS: [&str; 7] = [
+    "tls",
+    "ca",
+    "pin",
+    "password_file",
+    "token_file",
+    "auth",
+    "insecure_auth",
+];
 
 /// Reads the address into the settings of one `[[route]]` block.
 pub fn route(url: &str) -> Result<Vec<(&'static Row, Value)>, BadUrl> {
@@ -217,6 +225,11 @@ mod tests {
                 "smtp://u@h.example?tls=require&ca=/a%20b&insecure_auth=yes&password_file=/p",
                 "hosts=[\"h.example:587\"] implicit=false user=\"u\" tls=\"require\" ca=\"/a b\" \
                  insecure_auth=true password_file=\"/p\"",
+            ),
+            (
+                "smtp://u@h.example?auth=PLAIN,LOGIN&token_file=/t",
+                "hosts=[\"h.example:587\"] implicit=false user=\"u\" auth=[\"PLAIN\", \"LOGIN\"] \
+                 token_file=\"/t\"",
             ),
             (
                 &format!("smtps://h.example?pin={pin}"),

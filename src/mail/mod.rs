@@ -3,6 +3,7 @@
 //! Everything here is plain values. A type that exists holds a good value: raw text is parsed once, at the door,
 //! and only what was parsed can be printed into a command, a header or a file name.
 
+pub mod adapt;
 pub mod address;
 pub mod date;
 pub mod dkim;

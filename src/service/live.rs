@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::config::Secret;
 use crate::config::Tls as TlsMode;
 use crate::config::model::Login;
-use crate::config::model::PasswordPlace;
+use crate::config::model::Proof;
 use crate::config::model::Route;
 use crate::disk::drop::DropFolder;
 use crate::disk::drop::Quota;
@@ -27,6 +27,7 @@ use crate::policy::route::Next;
 use crate::service::certificate::Certificate;
 use crate::service::door::Door;
 use crate::service::users::Users;
+use crate::smtp::client::settings;
 use crate::smtp::server;
 
 /// A configuration at work.
@@ -204,11 +205,14 @@ pub fn drop_folder(config: &Config, folders: &Folders) -> std::io::Result<Arc<Mu
     Ok(Arc::new(Mutex::new(folder)))
 }
 
-/// Reads the password of an account. Blocks on a file: to be run by the file worker.
-pub fn password(login: &Login) -> Result<Secret, String> {
-    match &login.password {
-        PasswordPlace::File(path) => secret::read(path).map_err(|error| error.to_string()),
-        PasswordPlace::Variable(name) => {
+/// Reads what proves who we are. Blocks on a file: to be run by the file worker. Done anew for every connection, so
+/// that a new password or token counts at once.
+pub fn secret(login: &Login) -> Result<settings::Secret, String> {
+    let read = |path| secret::read(path).map_err(|error| error.to_string());
+    let password = |secret: Secret| settings::Secret::Password(secret.reveal().to_owned());
+    match &login.proof {
+        Proof::PasswordFile(path) => read(path).map(password),
+        Proof::PasswordVariable(name) => {
             let value = std::env::var_os(name).ok_or_else(|| {
                 format!(
                     "the environment variable {name} with the password of {} is not set",
@@ -216,7 +220,12 @@ pub fn password(login: &Login) -> Result<Secret, String> {
                 )
             })?;
             Secret::parse(value.as_encoded_bytes())
+                .map(password)
                 .map_err(|error| format!("the environment variable {name}: {error}"))
         }
+        Proof::TokenFile(path) => {
+            read(path).map(|token| settings::Secret::Token(token.reveal().to_owned()))
+        }
+        Proof::Certificate => Ok(settings::Secret::Certificate),
     }
 }

@@ -8,9 +8,7 @@ use std::time::Duration;
 
 use smol::future;
 use smol::io::AsyncReadExt;
-use smol::io::AsyncWriteExt;
 
-use crate::base::limits;
 use crate::config::Tls;
 use crate::config::model::Peer;
 use crate::config::model::Route;
@@ -36,6 +34,10 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
 use crate::service::log::emit;
+use crate::service::outgoing::Outgoing;
+use crate::service::sending::Sending;
+use crate::service::sending::Sent;
+use crate::service::sending::write;
 use crate::service::shared::Service;
 use crate::service::targets::End;
 use crate::service::targets::Failed;
@@ -46,7 +48,6 @@ use crate::smtp::client::Order;
 use crate::smtp::client::settings;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::client::transfer::Message;
-use crate::smtp::data::Stuffer;
 use crate::smtp::outcome::Role;
 
 /// How long a connection is kept for the next message. Peers bear this much silence, and a burst of mail comes with
@@ -229,19 +230,23 @@ async fn connect(
         None => None,
         Some(login) => {
             let wanted = login.clone();
-            let read = service.worker.run(move || live::password(&wanted)).await;
+            let read = service.worker.run(move || live::secret(&wanted)).await;
             let secret = read.map_err(|why| Failed::hold(7, 8, why))?;
             Some(settings::Login {
                 name: login.user.clone(),
-                secret: settings::Secret::Password(secret.reveal().to_owned()),
+                secret,
+                only: login.only,
             })
         }
     };
     let (stream, address) = open(service, out, target).await?;
     let settings = dialog(&out.route, target, address, login);
     let host = settings.peer.clone();
-    let tls = stream.is_tls();
-    Ok((stream, Client::new(settings, tls, nonce()), host))
+    let mut client = Client::new(settings, stream.is_tls(), nonce());
+    if let Some(exporter) = stream.channel_binding() {
+        client.on_exporter(exporter);
+    }
+    Ok((stream, client, host))
 }
 
 /// Fresh printable text for SCRAM.
@@ -367,6 +372,7 @@ impl Talk<'_> {
         let mut stream = Some(stream);
         let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
+        let mut outgoing: Option<Outgoing> = None;
         let mut patience = Patience::new();
         let mut block = vec![0; 2048];
         let (mut at, mut end) = (0, 0);
@@ -404,19 +410,7 @@ impl Talk<'_> {
                 Order::StartTls => {
                     // What was read and not used came before the encryption.
                     (at, end) = (0, 0);
-                    let Some(plain) = stream.take() else {
-                        client.on_closed();
-                        continue;
-                    };
-                    let wait = self.out.route.timeouts.greeting;
-                    let (_, tls) = encryption(self.out, self.target);
-                    match tls.start(plain, &self.target.peer.name, wait).await {
-                        Ok(secure) => {
-                            stream = Some(secure);
-                            client.on_tls();
-                        }
-                        Err(error) => client.on_tls_failed(&error.to_string(), error.is_setup()),
-                    }
+                    stream = self.encrypt(stream.take(), &mut client).await;
                 }
                 Order::Ready => {
                     attempt::way_well(service, self.next.get());
@@ -426,8 +420,8 @@ impl Talk<'_> {
                         None => self.following(stream.as_mut()).await,
                     };
                     match message {
-                        Some(attempt) => {
-                            client.on_message(message_of(&attempt));
+                        Some(mut attempt) => {
+                            outgoing = give(&mut client, &mut attempt).await;
                             current = Some(attempt);
                         }
                         None => client.on_quit(),
@@ -436,10 +430,16 @@ impl Talk<'_> {
                 Order::SendBody { opening, stuffer } => {
                     scratch.clear();
                     scratch.extend_from_slice(opening);
-                    let sent = match (&mut stream, &mut current) {
-                        (Some(stream), Some(attempt)) => {
+                    let sent = match (&mut stream, &mut current, &outgoing) {
+                        (Some(stream), Some(attempt), Some(outgoing)) => {
                             let wait = self.out.route.timeouts.data;
-                            body(&mut patience, wait, stream, attempt, stuffer, &mut scratch).await
+                            let sending = Sending {
+                                patience: &mut patience,
+                                wait,
+                                stream,
+                                out: &mut scratch,
+                            };
+                            sending.body(stuffer, &mut attempt.message, outgoing).await
                         }
                         _ => Sent::Lost,
                     };
@@ -484,6 +484,29 @@ impl Talk<'_> {
             (None, None) => {}
         }
         None
+    }
+
+    /// The handshake behind STARTTLS.
+    async fn encrypt(&self, plain: Option<Stream>, client: &mut Client) -> Option<Stream> {
+        let Some(plain) = plain else {
+            client.on_closed();
+            return None;
+        };
+        let wait = self.out.route.timeouts.greeting;
+        let (_, tls) = encryption(self.out, self.target);
+        match tls.start(plain, &self.target.peer.name, wait).await {
+            Ok(secure) => {
+                client.on_tls();
+                if let Some(exporter) = secure.channel_binding() {
+                    client.on_exporter(exporter);
+                }
+                Some(secure)
+            }
+            Err(error) => {
+                client.on_tls_failed(&error.to_string(), error.is_setup());
+                None
+            }
+        }
     }
 
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
@@ -546,8 +569,24 @@ impl Talk<'_> {
     }
 }
 
+/// Gives a message to the machine, in a form that the peer takes; if there is none it is over.
+async fn give(client: &mut Client, attempt: &mut Attempt) -> Option<Outgoing> {
+    let message = &mut attempt.message;
+    let envelope = &message.stored.accept.envelope;
+    match Outgoing::prepare(envelope, &mut message.body, client.offer()).await {
+        Ok(outgoing) => {
+            client.on_message(message_of(attempt, &outgoing));
+            Some(outgoing)
+        }
+        Err((status, text)) => {
+            client.on_unfit(attempt.recipients.len(), status, text);
+            None
+        }
+    }
+}
+
 /// The message with those recipients that go this way.
-fn message_of(attempt: &Attempt) -> Message {
+fn message_of(attempt: &Attempt, outgoing: &Outgoing) -> Message {
     let whole = &attempt.message.stored.accept.envelope;
     let recipients = attempt.recipients.iter();
     let recipients = recipients.filter_map(|&at| whole.recipients.get(at).cloned());
@@ -555,79 +594,11 @@ fn message_of(attempt: &Attempt) -> Message {
         envelope: Envelope {
             sender: whole.sender.clone(),
             recipients: recipients.collect(),
-            body: whole.body,
+            body: outgoing.form,
             utf8: whole.utf8,
             ret: whole.ret,
             envid: whole.envid.clone(),
         },
-        size: attempt.message.body.len(),
-    }
-}
-
-async fn write(
-    patience: &mut Patience,
-    wait: Duration,
-    stream: Option<&mut Stream>,
-    bytes: &[u8],
-) -> bool {
-    let Some(stream) = stream else {
-        return false;
-    };
-    let written = patience.wait(wait, async {
-        stream.write_all(bytes).await?;
-        stream.flush().await
-    });
-    matches!(written.await, Ok(Ok(())))
-}
-
-/// What came of sending a body.
-enum Sent {
-    Whole,
-    /// The peer is gone or does not read.
-    Lost,
-    /// The disk does not give it back as it was.
-    Unreadable(String),
-}
-
-/// Streams the body: what is to come first with the first block, its end with the last.
-async fn body(
-    patience: &mut Patience,
-    wait: Duration,
-    stream: &mut Stream,
-    attempt: &mut Attempt,
-    mut stuffer: Stuffer,
-    out: &mut Vec<u8>,
-) -> Sent {
-    let body = &mut attempt.message.body;
-    if let Some(bytes) = body.inline() {
-        stuffer.push(bytes, out);
-    } else {
-        let (mut block, mut offset) = (Vec::new(), 0);
-        let mut crc = crc32fast::Hasher::new();
-        while offset < body.len() {
-            if let Err(error) = body.read(offset, &mut block).await {
-                return Sent::Unreadable(error.to_string());
-            }
-            crc.update(&block);
-            offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
-            stuffer.push(&block, out);
-            if out.len() >= limits::BODY_STEP && offset < body.len() {
-                if !write(patience, wait, Some(stream), out).await {
-                    return Sent::Lost;
-                }
-                out.clear();
-            }
-        }
-        let known = attempt.message.stored.body_crc;
-        if known.is_some_and(|known| known != crc.finalize()) {
-            // Without the final dot the peer throws away what it has.
-            return Sent::Unreadable(String::from("the stored body is damaged"));
-        }
-    }
-    stuffer.end(out);
-    if write(patience, wait, Some(stream), out).await {
-        Sent::Whole
-    } else {
-        Sent::Lost
+        size: outgoing.size,
     }
 }

@@ -12,6 +12,7 @@ use crate::mail::status::Status;
 use crate::smtp::client::capability::Capabilities;
 use crate::smtp::client::login::Answer;
 use crate::smtp::client::login::Exchange;
+use crate::smtp::client::login::Footing;
 use crate::smtp::client::settings::Settings;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::client::transfer::Message;
@@ -166,6 +167,15 @@ impl Client {
         }
     }
 
+    /// The next message cannot be brought into a form that this peer takes: it is over for so many recipients.
+    pub fn on_unfit(&mut self, recipients: usize, status: Status, text: &str) {
+        if let State::Ready { open } = self.state {
+            let outcome = outcome::unfit(status, text, &self.settings.peer);
+            let outcomes = vec![outcome; recipients];
+            self.state = State::Finished(outcomes, Then::Ready { open });
+        }
+    }
+
     /// There is no more message.
     pub fn on_quit(&mut self) {
         if matches!(self.state, State::Ready { .. }) {
@@ -261,7 +271,14 @@ impl Client {
         if matches!(self.state, State::Ready { .. }) && !input.is_empty() {
             // Nothing was asked, so it is a farewell, or the peer is out of step.
             *input = &[];
-            self.state = State::Over;
+            self.state = if self.messages == 0 {
+                // It took nothing yet: without a refusal the next connection would follow at once, and the next login.
+                let text = "the peer spoke without being asked";
+                let reason = outcome::ours(Status::new(4, 5, 0), text, &self.settings.peer);
+                State::Refused(Outcome::Later(reason), Then::Close)
+            } else {
+                State::Over
+            };
         }
         if !self.out.is_empty() && !matches!(self.state, State::Body(_)) {
             self.sent = true;
@@ -358,13 +375,18 @@ impl Client {
                 self.state = State::Ehlo;
             }
             State::Greeting => self.refused(Phase::Greeting),
-            State::Ehlo if class == 2 => self.introduced(),
+            State::Ehlo if self.reply.code == 250 => self.introduced(),
             State::Ehlo if class == 5 && !self.needs_ehlo() => {
                 self.offer = Capabilities::default();
                 self.say_hello("HELO");
                 self.state = State::Helo;
             }
-            State::Helo if class == 2 => self.state = State::Ready { open: false },
+            State::Helo if self.reply.code == 250 => self.state = State::Ready { open: false },
+            // Another yes is not for this: a greeting said twice would look like a peer without STARTTLS.
+            hello @ (State::Ehlo | State::Helo) if class == 2 => {
+                self.state = hello;
+                self.astray();
+            }
             State::Ehlo | State::Helo => self.refused(Phase::Hello),
             State::StartTls if self.reply.code == 220 => {
                 // What came in the clear behind the 220 was put there by somebody else.
@@ -398,7 +420,7 @@ impl Client {
                 }
                 Next::Over { open } => self.transaction_over(transfer, open),
             },
-            State::Dot(transfer) if class == 3 => {
+            State::Dot(transfer) if !self.is_about_message() => {
                 self.state = State::Dot(transfer);
                 self.astray();
             }
@@ -417,6 +439,17 @@ impl Client {
             State::EmptyDot(transfer) => self.transaction_over(transfer, class != 2),
             State::Quit => {}
             other => self.state = other,
+        }
+    }
+
+    /// Whether the reply can be that to a message. RFC 5321 s4.3.2 knows 250 for one that was taken; any other yes, or
+    /// one about an address, belongs to something else: with BDAT, where nothing is asked before the message, a reply
+    /// too many to RCPT would be taken for it.
+    fn is_about_message(&self) -> bool {
+        let about_address = self.reply.status.is_some_and(|s| s.subject() == 1);
+        match self.reply.class() {
+            2 => self.reply.code >= 250 && !about_address,
+            class => class != 3,
         }
     }
 
@@ -443,8 +476,12 @@ impl Client {
             return;
         };
         let clear_allowed = self.tls || self.settings.login_without_tls;
-        let (offer, nonce) = (&self.offer, &self.nonce);
-        match Exchange::begin(login, offer, clear_allowed, nonce, self.exporter) {
+        let footing = Footing {
+            clear_allowed,
+            exporter: self.exporter,
+            nonce: &self.nonce,
+        };
+        match Exchange::begin(login, &self.offer.auth, footing) {
             Ok((exchange, command)) => {
                 self.say(format_args!("{command}\r\n"));
                 self.state = State::Login(exchange);
@@ -462,6 +499,10 @@ impl Client {
                 }
                 Answer::Stop(text) => self.give_up(Status::new(4, 7, 8), text),
             },
+            (200..=299, _) if !matches!(self.reply.code, 235 | 250) => {
+                self.state = State::Login(exchange);
+                self.astray();
+            }
             (200..=299, _) if exchange.may_end() => {
                 // Long tokens do not stay in memory.
                 self.out = Vec::new();
@@ -471,7 +512,17 @@ impl Client {
                 let text = "the peer did not prove that it knows the password";
                 self.give_up(Status::new(4, 7, 8), text);
             }
-            _ => self.refused(Phase::Login),
+            _ => {
+                // Which one it was is half of the way to what is wrong.
+                let outcome = match self.judged(Phase::Login) {
+                    Outcome::Hold(mut reason) => {
+                        reason.text = format!("{} (AUTH {})", reason.text, exchange.mechanism());
+                        Outcome::Hold(reason)
+                    }
+                    other => other,
+                };
+                self.state = State::Refused(outcome, Then::Quit);
+            }
         }
     }
 

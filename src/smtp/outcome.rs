@@ -158,6 +158,8 @@ enum Sign {
     Code(u16),
     /// Subject and detail of the status.
     Status(u16, u16),
+    /// Subject, and the first and last of some details.
+    Statuses(u16, u16, u16),
     /// Words of the text, in lower case.
     Words(&'static str),
 }
@@ -170,7 +172,7 @@ const SETUP: &[Sign] = &[
     Sign::Code(538),
     Sign::Status(7, 8),
     Sign::Status(7, 9),
-    // Microsoft: basic authentication switched off, sending as another, blocked sender.
+    // Microsoft: basic authentication switched off, sending as another, blocked or unknown sender.
     Sign::Status(7, 139),
     Sign::Status(7, 30),
     Sign::Status(7, 57),
@@ -178,21 +180,52 @@ const SETUP: &[Sign] = &[
     Sign::Status(2, 252),
     Sign::Status(1, 8),
     Sign::Words("sendasdenied"),
-    // Google and others: the day's quota is used up.
+    Sign::Words("permissions to send as"),
+    // Microsoft: the account or the tenant is blocked, its quota used up, its address on a list, its connector wrong.
+    Sign::Status(1, 90),
+    Sign::Status(2, 122),
+    Sign::Status(7, 51),
+    Sign::Status(7, 64),
+    Sign::Statuses(7, 501, 503),
+    Sign::Statuses(7, 606, 649),
+    Sign::Status(7, 705),
+    Sign::Status(7, 708),
+    Sign::Status(7, 750),
+    // Google and others: the day's quota is used up, or the account does odd things.
     Sign::Status(4, 5),
     Sign::Words("sending quota exceeded"),
     Sign::Words("sending limit"),
+    Sign::Words("unusual sending activity"),
+    // Google's relay: it knows neither our address nor our account.
+    Sign::Words("invalid credentials for relay"),
+    Sign::Words("mail relay denied"),
     // Postfix and most providers: this login may not use this sender.
     Sign::Words("not owned by"),
     Sign::Words("sender address rejected"),
+    Sign::Words("sender address is not allowed"),
     Sign::Words("sender not allowed"),
     Sign::Words("not allowed to send"),
-    // It does not take us for a client of its own.
+    Sign::Words("not authorized to send"),
+    Sign::Words("not authorised to send"),
+    Sign::Words("sender verify failed"),
+    // iCloud, Zoho, NetEase, Tencent, Mail.ru.
+    Sign::Words("not one of your addresses"),
+    Sign::Words("relaying disallowed as"),
+    Sign::Words("must be same as authorization user"),
+    Sign::Words("must equal authorized user"),
+    Sign::Words("not local sender"),
+    // Amazon, SendGrid: the sender was not shown to be ours.
+    Sign::Words("address is not verified"),
+    Sign::Words("verified sender identity"),
+    Sign::Words("unauthenticated senders not allowed"),
+    // It does not take us for a client of its own, or not by this name.
     Sign::Words("authentication required"),
     Sign::Words("relay access denied"),
     Sign::Words("relaying denied"),
     Sign::Words("unable to relay"),
     Sign::Words("relay not permitted"),
+    Sign::Words("client host rejected"),
+    Sign::Words("helo command rejected"),
 ];
 
 fn known(phase: Phase, reply: &Reply) -> bool {
@@ -205,6 +238,8 @@ fn known(phase: Phase, reply: &Reply) -> bool {
     SETUP.iter().any(|sign| match *sign {
         Sign::Code(code) => code == reply.code,
         Sign::Status(subject, detail) => status == Some((subject, detail)),
+        Sign::Statuses(wanted, first, last) => status
+            .is_some_and(|(subject, detail)| subject == wanted && (first..=last).contains(&detail)),
         Sign::Words(words) => text.contains(words),
     })
 }
@@ -224,6 +259,337 @@ mod tests {
             reply.add(&line);
         }
         reply
+    }
+
+    fn word(outcome: &Outcome) -> &'static str {
+        match outcome {
+            Outcome::Done(_) => "done",
+            Outcome::Later(_) => "later",
+            Outcome::Never(_) => "never",
+            Outcome::Hold(_) => "hold",
+        }
+    }
+
+    /// What providers say, as they say it, to a client of theirs, and whose fault it is.
+    const PROVIDERS: &[(Phase, &str, &str)] = &[
+        // Google.
+        (
+            Phase::Login,
+            "535-5.7.8 Username and Password not accepted. For more information, go to\r\n535 5.7.8  https://support.google.com/mail/?p=BadCredentials x - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Login,
+            "534-5.7.9 Application-specific password required. For more information, go to\r\n534 5.7.9  https://support.google.com/mail/?p=InvalidSecondFactor - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Login,
+            "454 4.7.0 Too many login attempts, please try again later. x - gsmtp",
+            "later",
+        ),
+        (
+            Phase::Mail,
+            "530-5.7.0 Authentication Required. For more information, go to\r\n530 5.7.0  https://support.google.com/mail/?p=WantAuthError - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "530 5.7.0 Must issue a STARTTLS command first. x - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "550 5.4.5 Daily user sending limit exceeded. For more information on Gmail sending limits go to https://support.google.com/a/answer/166852 x - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550-5.4.5 Daily SMTP relay sending limit exceeded for customer.\r\n550 5.4.5 x - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550-5.7.1 Invalid credentials for relay [192.0.2.1]. The IP address you've\r\n550 5.7.1 registered in your G Suite SMTP Relay service doesn't match - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550-5.7.1 [192.0.2.1] Mail relay denied. Invalid credentials\r\n550 5.7.1 - gsmtp",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "421-4.7.0 Try again later, closing connection. (MAIL)\r\n421 4.7.0 x - gsmtp",
+            "later",
+        ),
+        (
+            Phase::Rcpt,
+            "450-4.2.1 The user you are trying to contact is receiving mail at a rate that\r\n450 4.2.1 prevents additional messages - gsmtp",
+            "later",
+        ),
+        (
+            Phase::Rcpt,
+            "452-4.2.2 The email account that you tried to reach is over quota.\r\n452 4.2.2 - gsmtp",
+            "later",
+        ),
+        (
+            Phase::Rcpt,
+            "550-5.1.1 The email account that you tried to reach does not exist.\r\n550 5.1.1 - gsmtp",
+            "never",
+        ),
+        (
+            Phase::Rcpt,
+            "550-5.2.1 The email account that you tried to reach is disabled.\r\n550 5.2.1 - gsmtp",
+            "never",
+        ),
+        (
+            Phase::Message,
+            "552-5.7.0 This message was blocked because its content presents a potential\r\n552 5.7.0 security issue. - gsmtp",
+            "never",
+        ),
+        (
+            Phase::Message,
+            "552-5.3.4 Your message exceeded Google's message size limits.\r\n552 5.3.4 - gsmtp",
+            "never",
+        ),
+        (
+            Phase::Message,
+            "550-5.7.1 Our system has detected that this message is not RFC 5322 compliant\r\n550 5.7.1 - gsmtp",
+            "never",
+        ),
+        // Microsoft.
+        (
+            Phase::Login,
+            "535 5.7.3 Authentication unsuccessful [X.eurprd01.prod.outlook.com]",
+            "hold",
+        ),
+        (
+            Phase::Login,
+            "535 5.7.139 Authentication unsuccessful, basic authentication is disabled. [X]",
+            "hold",
+        ),
+        (
+            Phase::Login,
+            "504 5.7.4 Unrecognized authentication type [X]",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "550 5.7.30 Basic authentication is not supported for Client Submission. [X]",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "530 5.7.57 Client not authenticated to send mail. [X]",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "530 5.7.57 SMTP; Client was not authenticated to send anonymous mail during MAIL FROM [X]",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "554 5.2.252 SendAsDenied; a@b not allowed to send as c@d; STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.64 TenantAttribution; Relay Access Denied [X]",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.54 SMTP; Unable to relay recipient in non-accepted domain",
+            "hold",
+        ),
+        (Phase::Rcpt, "550 5.7.1 Unable to relay for a@b", "hold"),
+        (
+            Phase::Message,
+            "550 5.1.90 Your message can't be sent because you've reached your daily limit for message recipients [X]",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "554 5.2.122 The recipient count exceeds the recipient rate limit of the mailbox",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "550 5.1.8 Access denied, bad outbound sender AS(42003)",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.501 Access denied, spam abuse detected from banned sender",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.606 Access denied, banned sending IP [192.0.2.1]",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms/concurrent_sending",
+            "later",
+        ),
+        (
+            Phase::Mail,
+            "451 4.7.500 Server busy. Please try again later from [192.0.2.1]. (AS77712004)",
+            "later",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.4.1 Recipient address rejected: Access denied. [X]",
+            "never",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.1.10 RESOLVER.ADR.RecipientNotFound; Recipient not found by SMTP address lookup",
+            "never",
+        ),
+        (Phase::Rcpt, "452 4.5.3 Too many recipients", "later"),
+        (Phase::Message, "554 5.6.0 Corrupt message content", "never"),
+        (
+            Phase::Message,
+            "552 5.3.4 Message size exceeds fixed maximum message size",
+            "never",
+        ),
+        // Postfix, as most providers run it.
+        (
+            Phase::Mail,
+            "553 5.7.1 <a@b>: Sender address rejected: not owned by user c",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "553 5.7.1 <a@b>: Sender address rejected: not logged in",
+            "hold",
+        ),
+        (Phase::Rcpt, "554 5.7.1 <a@b>: Relay access denied", "hold"),
+        (
+            Phase::Rcpt,
+            "504 5.5.2 <nas>: Helo command rejected: need fully-qualified hostname",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "554 5.7.1 <unknown[192.0.2.1]>: Client host rejected: Access denied",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.1.1 <a@b>: Recipient address rejected: User unknown in virtual mailbox table",
+            "never",
+        ),
+        (
+            Phase::Rcpt,
+            "450 4.2.0 <a@b>: Recipient address rejected: Greylisted",
+            "later",
+        ),
+        (Phase::Message, "550 5.7.1 Spam message rejected", "never"),
+        // Exim, Sendmail, Exchange on the premises.
+        (Phase::Rcpt, "550 relay not permitted", "hold"),
+        (
+            Phase::Rcpt,
+            "550-Verification failed for <a@b>\r\n550-Unrouteable address\r\n550 Sender verify failed",
+            "hold",
+        ),
+        (
+            Phase::Rcpt,
+            "550 5.7.1 a@b... Relaying denied. Proper authentication required.",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550 5.7.1 Client does not have permissions to send as this sender",
+            "hold",
+        ),
+        (Phase::Hello, "501 5.5.4 Invalid domain name", "hold"),
+        // Others.
+        (
+            Phase::Login,
+            "535 Authentication Credentials Invalid",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "554 Message rejected: Email address is not verified. The following identities failed the check in region EU-WEST-1: a@b",
+            "hold",
+        ),
+        (
+            Phase::Message,
+            "454 Throttling failure: Maximum sending rate exceeded.",
+            "later",
+        ),
+        (
+            Phase::Message,
+            "550 The from address does not match a verified Sender Identity. Mail cannot be sent until this error is resolved.",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550 5.7.0 From address is not one of your addresses",
+            "hold",
+        ),
+        (Phase::Rcpt, "553 Relaying disallowed as a@b", "hold"),
+        (
+            Phase::Message,
+            "550 5.4.6 Unusual sending activity detected. Please try after sometime",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "501 mail from address must be same as authorization user",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "553 Mail from must equal authorized user",
+            "hold",
+        ),
+        (Phase::Message, "550 not local sender over smtp", "hold"),
+        (
+            Phase::Mail,
+            "551 5.7.1 Not authorised to send from this header address",
+            "hold",
+        ),
+        (
+            Phase::Mail,
+            "550-Requested action not taken: mailbox unavailable\r\n550 Sender address is not allowed.",
+            "hold",
+        ),
+        (
+            Phase::Data,
+            "421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to user complaints",
+            "later",
+        ),
+        (Phase::Rcpt, "552 5.2.2 Mailbox full", "never"),
+        (
+            Phase::Rcpt,
+            "554 delivery error: dd This user doesn't have a yahoo.com account",
+            "never",
+        ),
+    ];
+
+    #[test]
+    fn what_providers_say() {
+        for &(phase, said, want) in PROVIDERS {
+            let outcome = judge(Role::SmartHost, phase, &reply(said), "smtp [192.0.2.1]");
+            assert_eq!(word(&outcome), want, "{phase:?} {said:?}");
+        }
     }
 
     #[test]
@@ -279,13 +645,7 @@ mod tests {
         ] {
             for (role, want) in [(Role::SmartHost, host), (Role::Exchanger, exchanger)] {
                 let outcome = judge(role, phase, &reply(said), "mx [192.0.2.1]");
-                let word = match &outcome {
-                    Outcome::Done(_) => "done",
-                    Outcome::Later(_) => "later",
-                    Outcome::Never(_) => "never",
-                    Outcome::Hold(_) => "hold",
-                };
-                let got = format!("{word} {}", outcome.reason().status);
+                let got = format!("{} {}", word(&outcome), outcome.reason().status);
                 assert_eq!(got, want, "{phase:?} {said:?} {role:?}");
             }
         }

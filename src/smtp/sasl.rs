@@ -1,10 +1,8 @@
 //! SASL (RFC 4422) as SMTP carries it (RFC 4954): what the mechanisms say, in base64.
 //!
-//! Why no CRAM-MD5 (RFC 2195): a server can check it only with the password itself, or with the two MD5 states made
-//! from it that are as good as the password; we keep SCRAM verifiers, from which neither can be computed, so offering
-//! it would mean keeping something worse for all users. As a client we would need MD5 and HMAC over it (two crates,
-//! since `ring` has no MD5 any more) for peers that offer CRAM-MD5 and neither SCRAM nor, under TLS, PLAIN or LOGIN;
-//! none is known to us. A peer that did would change our mind, behind a cargo feature that is off by default.
+//! Why a server never offers CRAM-MD5 (RFC 2195): it could check it only with the password itself, or with the two
+//! MD5 states made from it that are as good as the password; we keep SCRAM verifiers, from which neither can be
+//! computed. As a client we answer it.
 
 use crate::base::limits;
 use crate::smtp::sasl::codec::NotBase64;
@@ -12,6 +10,10 @@ use crate::smtp::sasl::codec::decode;
 use crate::smtp::sasl::codec::encode;
 
 pub mod codec;
+mod md;
+pub mod mechanism;
+#[cfg(feature = "ntlm")]
+pub mod ntlm;
 pub mod scram;
 
 pub use scram::Verifier;
@@ -42,10 +44,59 @@ pub fn xoauth2(name: &str, token: &str) -> String {
     encode(format!("user={name}\x01auth=Bearer {token}\x01\x01").as_bytes())
 }
 
+/// The same in the standard's words (RFC 7628 s3.1).
+pub fn oauthbearer(name: &str, token: &str) -> String {
+    let name = name.replace('=', "=3D").replace(',', "=2C");
+    encode(format!("n,a={name},\x01auth=Bearer {token}\x01\x01").as_bytes())
+}
+
+/// What a client says to a failed OAUTHBEARER, in base64 (RFC 7628 s3.2.3).
+pub const OAUTHBEARER_END: &str = "AQ==";
+
+/// The answer to a challenge of CRAM-MD5 (RFC 2195 s2), in base64.
+pub fn cram_md5(name: &str, password: &str, challenge: &[u8]) -> String {
+    let mut answer = format!("{name} ");
+    for byte in md::hmac_md5(password.as_bytes(), &[challenge]) {
+        let digits = [byte >> 4, byte & 15].map(|half| char::from_digit(u32::from(half), 16));
+        answer.extend(digits.into_iter().flatten());
+    }
+    encode(answer.as_bytes())
+}
+
+/// What EXTERNAL says (RFC 4422 appendix A): whom the certificate stands for, or nothing, in base64.
+pub fn external(name: &str) -> String {
+    if name.is_empty() {
+        "=".to_owned()
+    } else {
+        encode(name.as_bytes())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::codec::{NotBase64, decode_text, encode};
-    use super::{plain, read_plain};
+    use super::{cram_md5, external, oauthbearer, plain, read_plain};
+
+    #[test]
+    fn answers_of_the_standards() {
+        // RFC 2195 s2.
+        assert_eq!(
+            cram_md5(
+                "tim",
+                "tanstaaftanstaaf",
+                b"<1896.697170952@postoffice.reston.mci.net>"
+            ),
+            "dGltIGI5MTNhNjAyYzdlZGE3YTQ5NWI0ZTZlNzMzNGQzODkw"
+        );
+        assert_eq!(
+            (external("").as_str(), external("a").as_str()),
+            ("=", "YQ==")
+        );
+        assert_eq!(
+            oauthbearer("a,b=c", "t"),
+            encode(b"n,a=a=2Cb=3Dc,\x01auth=Bearer t\x01\x01")
+        );
+    }
 
     #[test]
     fn plain_messages() {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use mailroot::base::{MsgId, Tick, limits};
 use mailroot::config;
 use mailroot::dns::message::{self as dns, Query, Reading, Said};
+use mailroot::mail::adapt::{Adapter, Needs, Survey};
 use mailroot::mail::envelope::Body;
 use mailroot::mail::header::{Facts, Field, Plan, Walker, fields};
 use mailroot::mail::{Address, Domain, Envelope, Outcome, Recipient};
@@ -30,7 +31,7 @@ use mailroot::smtp::fault::Fault;
 use mailroot::smtp::line::{Commands, Hold, Line, Lines};
 use mailroot::smtp::reply::{Reply, ReplyLines};
 use mailroot::smtp::sasl::codec;
-use mailroot::smtp::sasl::scram::{Binding, ScramClient, ScramServer};
+use mailroot::smtp::sasl::scram::{Binding, Hash, ScramClient, ScramServer};
 use mailroot::smtp::sasl::{self, Verifier};
 use mailroot::smtp::server::{self, Server};
 
@@ -39,6 +40,7 @@ pub type Check = fn(&[u8]);
 
 /// All of them, by the name of their fuzz target and their corpus folder.
 pub const ALL: &[(&str, Check)] = &[
+    ("adapt", adapt),
     ("bdat", bdat),
     ("client", client),
     ("command", command),
@@ -397,7 +399,7 @@ pub fn sasl(input: &[u8]) {
             // More rounds are allowed and only cost time.
             let rounds = text.rsplit_once("i=").map_or(0, |(_, n)| n.trim().len());
             if rounds <= 4 {
-                let (client, _) = ScramClient::begin("user", "abc", binding);
+                let (client, _) = ScramClient::begin(Hash::Sha256, "user", "abc", binding);
                 if let Ok((last, wanted)) = client.answer(&text, "pencil") {
                     assert!(last.starts_with("c=") && last.contains(",r=abc"));
                     assert!(wanted.starts_with("v="));
@@ -492,6 +494,53 @@ pub fn header(input: &[u8]) {
             "not mended"
         );
         assert!(out.ends_with(b"\r\n"));
+    }
+}
+
+/// No block size changes what a message is re-encoded to, it stays within bounds, and it is done once: the result is
+/// as the peer wants it.
+pub fn adapt(input: &[u8]) {
+    let mut choices = Choices(input);
+    let (step, flags) = (choices.step(), choices.byte());
+    let needs = Needs {
+        seven: flags & 1 != 0,
+        lines: flags & 2 != 0,
+    };
+    let adapted = |message: &[u8], step: usize| {
+        let mut survey = Survey::new(needs);
+        message.chunks(step).for_each(|block| survey.push(block));
+        let (mut adapter, mut out) = (Adapter::new(survey.end().ok()?), Vec::new());
+        for block in message.chunks(step) {
+            adapter.push(block, &mut out);
+        }
+        adapter.end(&mut out);
+        Some(out)
+    };
+    let message = choices.0;
+    let got = adapted(message, step);
+    assert_eq!(got, adapted(message, usize::MAX), "by {step}");
+    let Some(out) = got else { return };
+    // Three bytes for one and soft line ends, and four fields for each entity.
+    assert!(
+        out.len() <= message.len() * 24 + 400,
+        "{} from {}",
+        out.len(),
+        message.len()
+    );
+    assert_eq!(
+        adapted(&out, usize::MAX).as_ref(),
+        Some(&out),
+        "not done at once"
+    );
+    if needs == Needs::default() {
+        let mut same = message.to_vec();
+        if !out.ends_with(b"\r\n") || out.len() == message.len() {
+            assert_eq!(out, same);
+        } else {
+            // Where the message breaks off in a header or between parts a line end is added.
+            same.extend_from_slice(b"\r\n");
+            assert_eq!(out, same);
+        }
     }
 }
 
@@ -846,9 +895,9 @@ pub fn client(input: &[u8]) {
     };
     let password = Secret::Password("pencil".to_owned());
     let token = Secret::Token("t".repeat(600));
-    settings.login = (flags & 4 != 0).then(|| Login {
-        name: "user".to_owned(),
-        secret: if flags & 8 != 0 { token } else { password },
+    settings.login = (flags & 4 != 0).then(|| {
+        let secret = if flags & 8 != 0 { token } else { password };
+        Login::new("user".to_owned(), secret)
     });
     settings.login_without_tls = flags & 16 != 0;
     settings.pipelining = flags & 32 == 0;

@@ -1,5 +1,8 @@
 //! What a peer offers in its answer to EHLO.
 
+use crate::smtp::sasl::mechanism::Mechanism;
+use crate::smtp::sasl::mechanism::Mechanisms;
+
 /// The offer. Before EHLO, and after HELO, it is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -27,19 +30,13 @@ pub struct Capabilities {
     pub rcpt_max: Option<usize>,
 }
 
-/// The mechanisms of AUTH that we know.
+/// The mechanisms of AUTH.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offered {
-    /// RFC 4616.
-    pub plain: bool,
-    /// Without a standard.
-    pub login: bool,
-    /// RFC 7677.
-    pub scram_sha_256: bool,
-    /// RFC 7677, bound to the connection.
-    pub scram_sha_256_plus: bool,
-    /// Google's and Microsoft's.
-    pub xoauth2: bool,
+    /// Those that we know.
+    pub known: Mechanisms,
+    /// One that is bound to the connection, known or not.
+    pub plus: bool,
     /// Any at all, known or not.
     pub any: bool,
 }
@@ -61,12 +58,10 @@ impl Capabilities {
         } else if is("AUTH") {
             for word in words {
                 self.auth.any = true;
-                let is = |name: &str| word.eq_ignore_ascii_case(name);
-                self.auth.plain |= is("PLAIN");
-                self.auth.login |= is("LOGIN");
-                self.auth.scram_sha_256 |= is("SCRAM-SHA-256");
-                self.auth.scram_sha_256_plus |= is("SCRAM-SHA-256-PLUS");
-                self.auth.xoauth2 |= is("XOAUTH2");
+                self.auth.plus |= word.to_ascii_uppercase().ends_with("-PLUS");
+                if let Some(known) = Mechanism::named(word) {
+                    self.auth.known.add(known);
+                }
             }
         } else if is("LIMITS") {
             while let (Some(key), Some(value)) = (words.next(), words.next()) {
@@ -92,6 +87,7 @@ impl Capabilities {
 #[cfg(test)]
 mod tests {
     use super::Capabilities;
+    use crate::smtp::sasl::mechanism::{Mechanism, Mechanisms};
 
     #[test]
     fn offers() {
@@ -115,7 +111,9 @@ mod tests {
             (Some(1000), Some(5), None)
         );
         assert!(got.pipelining && got.eight_bit && !got.starttls);
-        assert!(got.auth.plain && got.auth.login && got.auth.xoauth2 && !got.auth.scram_sha_256);
+        let want = [Mechanism::Plain, Mechanism::Login, Mechanism::XOAuth2];
+        assert_eq!(got.auth.known, Mechanisms::of(&want));
+        assert!(got.auth.any && !got.auth.plus);
         for (line, want) in [
             ("SIZE", None),
             ("SIZE 0", None),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::mail::domain::Domain;
 use crate::smtp::outcome::Role;
+use crate::smtp::sasl::mechanism::Mechanisms;
 
 /// How a client behaves on one connection.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub struct Settings {
     pub starttls: StartTls,
     /// How we authenticate; `None` is not at all.
     pub login: Option<Login>,
-    /// PLAIN and LOGIN may be used without TLS: right for loopback only.
+    /// Mechanisms that show the secret may be used without TLS: right for loopback only.
     pub login_without_tls: bool,
     /// Most messages of one connection; then QUIT.
     pub messages: usize,
@@ -70,15 +71,30 @@ pub struct Login {
     pub name: String,
     /// What proves it.
     pub secret: Secret,
+    /// The only mechanisms that may be used; none named is all that fit.
+    pub only: Mechanisms,
+}
+
+impl Login {
+    /// With any mechanism that fits the secret.
+    pub fn new(name: String, secret: Secret) -> Self {
+        Self {
+            name,
+            secret,
+            only: Mechanisms::default(),
+        }
+    }
 }
 
 /// What proves who we are.
 #[derive(Clone)]
 pub enum Secret {
-    /// For SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN and LOGIN.
+    /// For SCRAM, CRAM-MD5, NTLM, PLAIN and LOGIN.
     Password(String),
-    /// An OAuth 2 access token, for XOAUTH2.
+    /// An OAuth 2 access token, for XOAUTH2 and OAUTHBEARER.
     Token(String),
+    /// The certificate shown in the handshake, for EXTERNAL.
+    Certificate,
 }
 
 /// Shows no secret.

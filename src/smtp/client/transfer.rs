@@ -207,11 +207,7 @@ impl Transfer {
             Step::Rcpt(number) => {
                 let place = self.batch.get(number).copied().unwrap_or(usize::MAX);
                 // RFC 5321 s4.5.3.1.10: too many recipients; the others go in the next transaction.
-                let full = reply.code == 452
-                    && reply
-                        .status
-                        .is_none_or(|s| (s.subject(), s.detail()) == (5, 3))
-                    && !self.accepted.is_empty();
+                let full = !self.accepted.is_empty() && too_many(reply, self.accepted.len());
                 if reply.class() == 2 {
                     self.accepted.push(place);
                 } else if !full {
@@ -329,8 +325,7 @@ impl Transfer {
         if offer.size.is_some() {
             put(out, format_args!(" SIZE={}", self.message.size));
         }
-        // Without 8BITMIME the message goes as it is: nearly every server takes it, and none of ours is told to
-        // change what was written.
+        // Without 8BITMIME the driver has brought it into a form that needs none.
         match envelope.body {
             Body::Eight if offer.eight_bit => put(out, format_args!(" BODY=8BITMIME")),
             Body::Binary => put(out, format_args!(" BODY=BINARYMIME")),
@@ -354,6 +349,19 @@ impl Transfer {
             }
         }
         put(out, format_args!("\r\n"));
+    }
+}
+
+/// Whether a refusal of RCPT is about the number of recipients.
+fn too_many(reply: &Reply, accepted: usize) -> bool {
+    match (reply.code, reply.status) {
+        (_, Some(status)) => {
+            matches!(reply.code, 450..=452 | 552) && (status.subject(), status.detail()) == (5, 3)
+        }
+        (452, None) => true,
+        // RFC 5321 s4.5.3.1.10: what RFC 821 called it; a server that means this has taken a hundred.
+        (552, None) => accepted >= 100,
+        _ => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, RFC 7677), both sides: the password never crosses the wire, and
 //! the server keeps only what cannot be used to log in elsewhere. PLUS ties the login to the TLS connection, so that
-//! nobody in the middle can pass it on.
+//! nobody in the middle can pass it on. As a client also SCRAM-SHA-1, for older servers.
 //!
 //! Limits: `tls-exporter` (RFC 9266) is the only channel binding, and passwords outside ASCII are taken as they are,
 //! without SASLprep.
@@ -168,9 +168,48 @@ impl fmt::Display for ScramFault {
     }
 }
 
+/// What a client's SCRAM is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// SCRAM-SHA-1.
+    Sha1,
+    /// SCRAM-SHA-256.
+    Sha256,
+}
+
+impl Hash {
+    fn salted(self, password: &str, salt: &[u8], rounds: NonZeroU32) -> Vec<u8> {
+        let (algorithm, length) = match self {
+            Self::Sha1 => (pbkdf2::PBKDF2_HMAC_SHA1, 20),
+            Self::Sha256 => (pbkdf2::PBKDF2_HMAC_SHA256, KEY),
+        };
+        let mut out = vec![0; length];
+        pbkdf2::derive(algorithm, rounds, salt, password.as_bytes(), &mut out);
+        out
+    }
+
+    fn mac(self, key: &[u8], text: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => hmac::HMAC_SHA256,
+        };
+        let key = hmac::Key::new(algorithm, key);
+        hmac::sign(&key, text).as_ref().to_vec()
+    }
+
+    fn hash(self, text: &[u8]) -> Vec<u8> {
+        let algorithm = match self {
+            Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+            Self::Sha256 => &digest::SHA256,
+        };
+        digest::digest(algorithm, text).as_ref().to_vec()
+    }
+}
+
 /// The client's side, after its first message.
 #[derive(Debug)]
 pub struct ScramClient {
+    hash: Hash,
     first_bare: String,
     nonce: String,
     /// The value of `c=`.
@@ -179,12 +218,13 @@ pub struct ScramClient {
 
 impl ScramClient {
     /// Begins; `nonce` is fresh random text of printable ASCII without commas. Also gives the first message.
-    pub fn begin(name: &str, nonce: &str, binding: Binding) -> (Self, String) {
+    pub fn begin(hash: Hash, name: &str, nonce: &str, binding: Binding) -> (Self, String) {
         let name = name.replace('=', "=3D").replace(',', "=2C");
         let first_bare = format!("n={name},r={nonce}");
         let gs2 = format!("{},,", binding.flag());
         let message = format!("{gs2}{first_bare}");
         let client = Self {
+            hash,
             first_bare,
             nonce: nonce.to_owned(),
             bound: binding.input(&gs2),
@@ -215,12 +255,14 @@ impl ScramClient {
         if !limits::SCRAM_ROUNDS.contains(&rounds.get()) {
             return Err(ScramFault::Unsupported);
         }
-        let salted = salted(password, &salt, rounds);
-        let key = mac(&salted, b"Client Key");
+        let hash = self.hash;
+        let salted = hash.salted(password, &salt, rounds);
+        let key = hash.mac(&salted, b"Client Key");
         let bare_final = format!("c={},r={nonce}", self.bound);
         let said = format!("{},{server_first},{bare_final}", self.first_bare);
-        let proof = xor(key, mac(&hash(&key), said.as_bytes()));
-        let server = mac(&mac(&salted, b"Server Key"), said.as_bytes());
+        let mask = hash.mac(&hash.hash(&key), said.as_bytes());
+        let proof: Vec<u8> = key.iter().zip(mask).map(|(a, b)| a ^ b).collect();
+        let server = hash.mac(&hash.mac(&salted, b"Server Key"), said.as_bytes());
         let message = format!("{bare_final},p={}", codec::encode(&proof));
         Ok((message, format!("v={}", codec::encode(&server))))
     }
@@ -378,7 +420,7 @@ fn same(a: &[u8; KEY], b: &[u8; KEY]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Binding, ScramClient, ScramFault, ScramServer, Verifier};
+    use super::{Binding, Hash, ScramClient, ScramFault, ScramServer, Verifier};
     use crate::smtp::sasl::codec;
     use std::num::NonZeroU32;
 
@@ -390,7 +432,8 @@ mod tests {
     #[test]
     fn the_example_of_the_standard() {
         let server_first = "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
-        let (client, first) = ScramClient::begin("user", "rOprNGfwEbeRWgbNEkqO", Binding::None);
+        let (client, first) =
+            ScramClient::begin(Hash::Sha256, "user", "rOprNGfwEbeRWgbNEkqO", Binding::None);
         assert_eq!(first, "n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let (last, server_last) = client.answer(server_first, "pencil").unwrap();
         assert_eq!(
@@ -415,6 +458,17 @@ mod tests {
         assert_eq!(Verifier::parse(&verifier.to_text()), Ok(verifier));
     }
 
+    /// The exchange printed in RFC 5802 s5.
+    #[test]
+    fn the_example_of_the_older_standard() {
+        let server_first = "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096";
+        let nonce = "fyko+d2lbbFgONRv9qkxdawL";
+        let (client, _) = ScramClient::begin(Hash::Sha1, "user", nonce, Binding::None);
+        let (last, server_last) = client.answer(server_first, "pencil").unwrap();
+        assert!(last.ends_with(",p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="), "{last}");
+        assert_eq!(server_last, "v=rmF9pqV8S7suAoZWja4dJRkFsKQ=");
+    }
+
     #[test]
     fn messages_that_are_refused() {
         for (message, want) in [
@@ -432,7 +486,7 @@ mod tests {
                 "{message}"
             );
         }
-        let (client, _) = ScramClient::begin("a", "abc", Binding::None);
+        let (client, _) = ScramClient::begin(Hash::Sha256, "a", "abc", Binding::None);
         for (message, want) in [
             ("", ScramFault::Syntax),
             ("r=abc,s=AAAA,i=4096", ScramFault::Proof),
@@ -460,7 +514,8 @@ mod tests {
     fn plus_proves_the_connection_as_well() {
         let here = Binding::Used(std::array::from_fn(|at| u8::try_from(at).unwrap()));
         let there = Binding::Used([7; 32]);
-        let (client, first) = ScramClient::begin("user", "rOprNGfwEbeRWgbNEkqO", here);
+        let (client, first) =
+            ScramClient::begin(Hash::Sha256, "user", "rOprNGfwEbeRWgbNEkqO", here);
         assert_eq!(first, "p=tls-exporter,,n=user,r=rOprNGfwEbeRWgbNEkqO");
         let salt = codec::decode(b"W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let verifier = Verifier::derive("pencil", &salt, ROUNDS);
