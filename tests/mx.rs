@@ -594,6 +594,31 @@ fn many_dead_domains_leave_room_for_the_living() {
 }
 
 #[test]
+fn a_long_queue_for_one_domain_lets_the_mail_of_others_in_between() {
+    let records = "busy A 127.0.1.1\nother A 127.0.1.2\n";
+    let routes = format!("{BY_MX}connections = 1\nconnections_total = 1\n");
+    let Some(story) = Story::start("mx-between", records, &routes) else {
+        return;
+    };
+    // It takes a second for each message.
+    let slow = Sink::start_at(
+        story.folder.path(),
+        "slow",
+        "127.0.1.1",
+        story.port,
+        &["-w", "1"],
+    );
+    let other = story.sink("127.0.1.2");
+    for n in 0..40 {
+        story.send(&[&format!("b{n}@busy.example")]);
+    }
+    story.send(&["b@other.example"]);
+    story.line(&[" delivered ", " to=b@other.example "]);
+    assert_eq!(other.messages().len(), 1);
+    assert!(slow.messages().len() < 20, "{}", slow.messages().len());
+}
+
+#[test]
 fn a_reload_asks_other_name_servers() {
     let routes = BY_MX;
     let Some(mut story) = Story::start("mx-reload", "one A 127.0.1.1\n", routes) else {

@@ -53,6 +53,9 @@ use crate::smtp::outcome::Role;
 /// smaller gaps.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Messages that a session sends before it makes room for a way that has no connection and cannot get one.
+const SHARE: u32 = 10;
+
 /// What a session keeps for the bodies of its next messages, in bytes.
 const SCRATCH: usize = 8192;
 
@@ -94,6 +97,7 @@ pub async fn session(service: &Rc<Service>, next: Next) {
             out,
             next: Cell::new(next),
             target: &target,
+            sent: Cell::default(),
             rest: None,
         };
         match talk.run(stream, client, first).await {
@@ -168,6 +172,7 @@ pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, p
         out,
         next: Cell::new(next),
         target: &target,
+        sent: Cell::default(),
         rest: Some(RefCell::new(rest)),
     };
     if let Some((attempt, outcome)) = talk.run(stream, client, attempt).await {
@@ -351,6 +356,8 @@ struct Talk<'a> {
     /// The way it sends for.
     next: Cell<Next>,
     target: &'a Target,
+    /// Messages that went over this connection.
+    sent: Cell<u32>,
     /// Of a connection that was turned around: further ways whose mail goes over it. It is not kept for more.
     rest: Option<RefCell<Vec<Next>>>,
 }
@@ -490,6 +497,12 @@ impl Talk<'_> {
     /// has changed and this connection is the old one's.
     async fn following(&self, stream: Option<&mut Stream>) -> Option<Attempt> {
         let service = self.service;
+        let sent = self.sent.get().saturating_add(1);
+        self.sent.set(sent);
+        if sent >= SHARE && service.ways.borrow().is_crowded() {
+            // Another way waits for this connection's place.
+            return None;
+        }
         if let Some(rest) = &self.rest {
             loop {
                 if let Some(attempt) = attempt::take(service, self.next.get()).await {
@@ -508,7 +521,6 @@ impl Talk<'_> {
                 return Some(attempt);
             }
             if service.ways.borrow().is_crowded() {
-                // Another way waits for this connection's place.
                 return None;
             }
             let bell = {
