@@ -451,6 +451,27 @@ fn what_is_held_stays_until_it_is_asked_for_or_its_time_is_up() {
         status.contains("way branch.example: held until it is fetched (ETRN or ATRN), 1 waiting"),
         "{status}"
     );
+    let shown = story.ask(&["queue", "show", &id]);
+    assert!(
+        shown.contains("next: -")
+            && shown.contains("way: branch.example: held until it is fetched"),
+        "{shown}"
+    );
+    // Neither a restart nor anything that makes other mail hurry lets it go.
+    let Story {
+        box_,
+        port,
+        nsd,
+        folder,
+    } = story;
+    box_.kill();
+    let (box_, _) = Story::run(&folder, &nsd, routes, port, "127.0.0.1:0");
+    let story = Story {
+        box_,
+        port,
+        nsd,
+        folder,
+    };
     story.ask(&["queue", "retry"]);
     assert!(
         story

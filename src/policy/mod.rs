@@ -8,3 +8,4 @@ pub mod health;
 pub mod pace;
 pub mod retry;
 pub mod route;
+pub mod stand_in;
