@@ -471,7 +471,8 @@ fn login(
                 ("SCRAM-SHA-256-PLUS", Some(exporter)) => Binding::Used(exporter),
                 _ => Binding::None,
             };
-            let (client, first) = ScramClient::begin(Hash::Sha256, "user", "rOprNGfwEbeRWgbNEkqO", binding);
+            let (client, first) =
+                ScramClient::begin(Hash::Sha256, "user", "rOprNGfwEbeRWgbNEkqO", binding);
             let said = ask(peer, format!("AUTH {scram} {}", encoded(&first)));
             let Some(challenge) = said.strip_prefix("334 ") else {
                 return said[..3].to_owned();

@@ -451,6 +451,27 @@ fn what_is_held_stays_until_it_is_asked_for_or_its_time_is_up() {
         status.contains("way branch.example: held until it is fetched (ETRN or ATRN), 1 waiting"),
         "{status}"
     );
+    let shown = story.ask(&["queue", "show", &id]);
+    assert!(
+        shown.contains("next: -")
+            && shown.contains("way: branch.example: held until it is fetched"),
+        "{shown}"
+    );
+    // Neither a restart nor anything that makes other mail hurry lets it go.
+    let Story {
+        box_,
+        port,
+        nsd,
+        folder,
+    } = story;
+    box_.kill();
+    let (box_, _) = Story::run(&folder, &nsd, routes, port, "127.0.0.1:0");
+    let story = Story {
+        box_,
+        port,
+        nsd,
+        folder,
+    };
     story.ask(&["queue", "retry"]);
     assert!(
         story
@@ -591,6 +612,31 @@ fn many_dead_domains_leave_room_for_the_living() {
         "{:?}",
         start.elapsed()
     );
+}
+
+#[test]
+fn a_long_queue_for_one_domain_lets_the_mail_of_others_in_between() {
+    let records = "busy A 127.0.1.1\nother A 127.0.1.2\n";
+    let routes = format!("{BY_MX}connections = 1\nconnections_total = 1\n");
+    let Some(story) = Story::start("mx-between", records, &routes) else {
+        return;
+    };
+    // It takes a second for each message.
+    let slow = Sink::start_at(
+        story.folder.path(),
+        "slow",
+        "127.0.1.1",
+        story.port,
+        &["-w", "1"],
+    );
+    let other = story.sink("127.0.1.2");
+    for n in 0..40 {
+        story.send(&[&format!("b{n}@busy.example")]);
+    }
+    story.send(&["b@other.example"]);
+    story.line(&[" delivered ", " to=b@other.example "]);
+    assert_eq!(other.messages().len(), 1);
+    assert!(slow.messages().len() < 20, "{}", slow.messages().len());
 }
 
 #[test]

@@ -243,6 +243,9 @@ pub const DNS_SERVERS: usize = 4;
 /// three answers each.
 pub const DNS_CACHE: usize = 256;
 
+/// Bytes of names and data in kept answers: whoever runs a domain decides how large its answers are.
+pub const DNS_CACHE_BYTES: usize = 256 * 1024;
+
 /// Shortest time an answer is kept, whatever its TTL: a burst of messages asks once.
 pub const DNS_KEEP_LEAST: Duration = Duration::from_secs(5);
 
@@ -347,6 +350,7 @@ pub const WORKER_STACK: usize = 256 * 1024;
 pub const POISON_BEGINS: u8 = 3;
 
 const _: () = assert!(COMMAND_LINE >= 512 && AUTH_LINE >= 12_288);
+const _: () = assert!(DNS_CACHE_BYTES > DNS_TLSA * DNS_TLSA_DATA + DOMAIN);
 const _: () = assert!(REPLIES_OUT >= 2 * REPLY_ROOM);
 const _: () = assert!(RECIPIENTS >= 100 && RECIPIENTS < 65_536);
 const _: () =

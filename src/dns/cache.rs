@@ -14,7 +14,7 @@ use crate::dns::message::Kind;
 use crate::dns::message::Said;
 use crate::mail::Domain;
 
-/// The last answers, at most [`limits::DNS_CACHE`] of them.
+/// The last answers, at most [`limits::DNS_CACHE`] of them, and [`limits::DNS_CACHE_BYTES`] of what is in them.
 #[derive(Debug, Default)]
 pub struct Cache {
     slots: Vec<Slot>,
@@ -26,6 +26,24 @@ struct Slot {
     kind: Kind,
     until: Tick,
     known: Known,
+}
+
+impl Slot {
+    /// What it takes beyond its place in the list.
+    fn bytes(&self) -> usize {
+        let said = match &self.known.end {
+            Ok(Said::Addresses(list)) => size_of_val(list.as_slice()),
+            Ok(Said::Exchangers(list)) => {
+                let names: usize = list.iter().map(|mx| mx.host.as_str().len()).sum();
+                names.saturating_add(size_of_val(list.as_slice()))
+            }
+            Ok(Said::Names(list)) => list.iter().map(|name| name.as_str().len()).sum(),
+            Ok(Said::Tlsa(list)) => list.iter().map(|one| one.data.len()).sum(),
+            Ok(Said::Texts(list)) => list.iter().map(String::len).sum(),
+            Ok(Said::NullMx | Said::NoData | Said::NoSuchName | Said::Alias { .. }) | Err(_) => 0,
+        };
+        said.saturating_add(self.name.as_str().len())
+    }
 }
 
 /// What is known about a name.
@@ -90,6 +108,18 @@ impl Cache {
     }
 
     fn put(&mut self, slot: Slot) {
+        self.insert(slot);
+        let mut bytes: usize = self.slots.iter().map(Slot::bytes).sum();
+        while bytes > limits::DNS_CACHE_BYTES {
+            let first = self.slots.iter().enumerate();
+            let Some((place, _)) = first.min_by_key(|(_, slot)| slot.until) else {
+                return;
+            };
+            bytes = bytes.saturating_sub(self.slots.swap_remove(place).bytes());
+        }
+    }
+
+    fn insert(&mut self, slot: Slot) {
         let same = |old: &Slot| old.kind == slot.kind && old.name == slot.name;
         let place = match self.slots.iter().position(same) {
             Some(place) => place,
@@ -197,5 +227,28 @@ mod tests {
         );
         cache.clear();
         assert_eq!(cache.slots.capacity(), 0);
+    }
+
+    #[test]
+    fn large_answers_do_not_fill_the_memory() {
+        let (mut cache, now) = (Cache::new(), Tick::from_millis(0));
+        let record = crate::dns::Tlsa {
+            usage: 3,
+            selector: 0,
+            matching: 0,
+            data: vec![7; limits::DNS_TLSA_DATA],
+        };
+        for n in 0..limits::DNS_CACHE {
+            let answer = Answer {
+                said: Said::Tlsa(vec![record.clone(); limits::DNS_TLSA]),
+                ttl: 60 + u32::try_from(n).unwrap(),
+                authentic: true,
+            };
+            cache.keep(&name(&format!("n{n}.example")), Kind::Tlsa, &answer, now);
+            let bytes: usize = cache.slots.iter().map(super::Slot::bytes).sum();
+            assert!(bytes <= limits::DNS_CACHE_BYTES);
+        }
+        let last = name(&format!("n{}.example", limits::DNS_CACHE - 1));
+        assert!(cache.find(&last, Kind::Tlsa, now).is_some());
     }
 }

@@ -8,4 +8,5 @@ pub mod health;
 pub mod pace;
 pub mod retry;
 pub mod route;
+pub mod stand_in;
 pub mod sts;

@@ -88,6 +88,14 @@ impl<W: Ord + Copy> Schedule<W> {
         all.filter(|w| w.0.id == id).map(|w| w.0.due).min()
     }
 
+    /// When the messages from `first` to `last` are due on each of their ways, in no order.
+    pub fn dues(&self, first: MsgId, last: MsgId) -> Vec<(MsgId, Tick)> {
+        let all = self.ways.values().flat_map(BinaryHeap::iter);
+        all.filter(|w| w.0.id >= first && w.0.id <= last)
+            .map(|w| (w.0.id, w.0.due))
+            .collect()
+    }
+
     /// Takes off what has expired on this way by `now`. Looks at every entry: meant for when a way was found dead,
     /// which happens once a retry step, not once a message.
     pub fn take_expired(&mut self, way: W, now: Tick) -> Vec<Waiting> {
@@ -255,6 +263,8 @@ mod tests {
         all.add('a', waiting(10, 2, 200));
         all.add('b', waiting(10, 2, 200));
         assert_eq!(all.expires('a'), Some(at(100)));
+        let two = MsgId::from_number(2);
+        assert_eq!(all.dues(two, two), [(two, at(10)), (two, at(10))]);
         assert_eq!(all.take_expired('a', at(99)), []);
         assert_eq!(all.take_expired('a', at(100)), [waiting(10, 1, 100)]);
         assert!(all.remove(MsgId::from_number(2)) && all.is_empty());

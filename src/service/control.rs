@@ -16,11 +16,13 @@ use smol::io::AsyncWriteExt;
 use smol::lock::Semaphore;
 
 use crate::base::MsgId;
+use crate::base::Tick;
 use crate::base::limits;
 use crate::config::Config;
 use crate::disk::body::Stored;
 use crate::mail::Domain;
 use crate::net::within::within;
+use crate::queue::schedule::NEVER;
 use crate::service::event::Event;
 use crate::service::event::Json;
 use crate::service::log::emit;
@@ -47,6 +49,9 @@ pub const FORBIDDEN: &str = "forbidden";
 
 /// Ways that `status` shows to people.
 const WAYS_SHOWN: usize = 30;
+
+/// Messages whose times are looked up together for a list.
+const LISTED: u64 = 4096;
 
 /// Longest request.
 const REQUEST: usize = 512;
@@ -292,15 +297,19 @@ async fn list(service: &Rc<Service>, mut talk: Talk, json: bool) -> std::io::Res
     talk.say(format!("{OK}\n").as_bytes()).await?;
     let mut after = None;
     let mut first = true;
+    // Looked up for many messages in one pass, or a long list would be a pass for each.
+    let (mut dues, mut known_to) = (Vec::new(), None);
     while let Some(id) = service.journal.after(after) {
         after = Some(id);
-        let Ok(text) = shown(
-            service,
-            id,
-            |shown| if json { shown.json() } else { shown.line() },
-        )
-        .await
-        else {
+        if known_to.is_none_or(|last| id > last) {
+            let last = MsgId::from_number(id.number().saturating_add(LISTED));
+            dues = service.ways.borrow().dues(id, last);
+            known_to = Some(last);
+        }
+        let due = dues.binary_search_by_key(&id, |(id, _)| *id).ok();
+        let due = due.and_then(|at| dues.get(at)).map(|(_, due)| *due);
+        let form = |shown: &Shown<'_>| if json { shown.json() } else { shown.line() };
+        let Ok(text) = shown(service, id, due, form).await else {
             // Delivered while we were listing.
             continue;
         };
@@ -319,6 +328,7 @@ async fn list(service: &Rc<Service>, mut talk: Talk, json: bool) -> std::io::Res
 async fn shown(
     service: &Rc<Service>,
     id: MsgId,
+    due: Option<Tick>,
     form: impl Fn(&Shown<'_>) -> String,
 ) -> Result<String, String> {
     let stored = service
@@ -327,7 +337,7 @@ async fn shown(
         .await
         .map_err(|error| error.to_string())?;
     let now = service.now();
-    let due = service.ways.borrow().due_of(id).map(|due| due.since(now));
+    let due = due.filter(|due| *due < NEVER).map(|due| due.since(now));
     Ok(form(&Shown {
         id,
         bytes: stored.body.len(),
@@ -370,7 +380,8 @@ fn waits_on(service: &Service, stored: &Stored) -> Vec<WayShown> {
 
 async fn show(service: &Rc<Service>, id: &str, json: bool) -> Result<String, String> {
     let id = find(service, id)?;
-    shown(service, id, |shown| {
+    let due = service.ways.borrow().due_of(id);
+    shown(service, id, due, |shown| {
         if json { shown.json() } else { shown.detail() }
     })
     .await

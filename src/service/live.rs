@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::base::Tick;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::config::Tls as TlsMode;
@@ -26,6 +25,7 @@ use crate::net::tls::Identity;
 use crate::net::tls::Pin;
 use crate::net::tls::Trust;
 use crate::policy::route::Next;
+use crate::policy::stand_in::StandIn;
 use crate::service::certificate::Certificate;
 use crate::service::door::Door;
 use crate::service::sign;
@@ -63,8 +63,8 @@ pub struct Out {
     pub exchanger_tls: tls::Client,
     /// What we show to hosts that ask for it.
     pub identity: Option<Identity>,
-    /// The host that stands in for the first ones, by its place among those named, and until when it is kept.
-    pub stand_in: Cell<Option<(usize, Tick)>>,
+    /// Which of the hosts named in it is tried first.
+    pub stand_in: Cell<StandIn>,
 }
 
 impl Live {

@@ -58,6 +58,9 @@ use crate::smtp::outcome::Role;
 /// smaller gaps.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Messages that a session sends before it makes room for a way that has no connection and cannot get one.
+const SHARE: u32 = 10;
+
 /// What a session keeps for the bodies of its next messages, in bytes.
 const SCRATCH: usize = 8192;
 
@@ -155,6 +158,7 @@ async fn host(
             target,
             plan: &plan,
             broken: Cell::new(false),
+            sent: Cell::default(),
             rest: None,
         };
         let outcome;
@@ -221,6 +225,7 @@ pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, p
         target: &target,
         plan: &Plan::never(out),
         broken: Cell::new(false),
+        sent: Cell::default(),
         rest: Some(RefCell::new(rest)),
     };
     if let Some((attempt, outcome)) = talk.run(stream, client, attempt).await {
@@ -405,6 +410,8 @@ struct Talk<'a> {
     plan: &'a Plan<'a>,
     /// A handshake failed.
     broken: Cell<bool>,
+    /// Messages that went over this connection.
+    sent: Cell<u32>,
     /// Of a connection that was turned around: further ways whose mail goes over it. It is not kept for more.
     rest: Option<RefCell<Vec<Next>>>,
 }
@@ -570,6 +577,12 @@ impl Talk<'_> {
     /// has changed and this connection is the old one's.
     async fn following(&self, stream: Option<&mut Stream>) -> Option<Attempt> {
         let service = self.service;
+        let sent = self.sent.get().saturating_add(1);
+        self.sent.set(sent);
+        if sent >= SHARE && service.ways.borrow().is_crowded() {
+            // Another way waits for this connection's place.
+            return None;
+        }
         if let Some(rest) = &self.rest {
             loop {
                 if let Some(attempt) = attempt::take(service, self.next.get()).await {
@@ -588,7 +601,6 @@ impl Talk<'_> {
                 return Some(attempt);
             }
             if service.ways.borrow().is_crowded() {
-                // Another way waits for this connection's place.
                 return None;
             }
             let bell = {

@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use crate::base::limits;
 use crate::config::model::Peer;
 use crate::config::model::Via;
 use crate::dns::LookupError;
@@ -150,15 +149,11 @@ impl<'a> Targets<'a> {
 
     /// The hosts named in the route: first the one that stands in for those before it, while it is kept.
     fn named(&mut self) {
-        let kept = self.out.stand_in.get();
-        let now = self.service.now();
-        let first = kept.filter(|(_, until)| *until > now).map(|(at, _)| at);
+        let first = self.out.stand_in.get().first(self.service.now());
         let named = self.out.route.hosts.iter().enumerate();
         let mut all: Vec<(usize, &Peer)> = named.collect();
-        if let Some(first) = first {
-            // Stable: the others keep their order.
-            all.sort_by_key(|(at, _)| *at != first);
-        }
+        // Stable: the others keep their order.
+        all.sort_by_key(|(at, _)| *at != first);
         self.ready
             .extend(all.into_iter().map(|(place, peer)| Target {
                 peer: peer.clone(),
@@ -287,22 +282,12 @@ impl<'a> Targets<'a> {
 }
 
 impl Target {
-    /// A session with this host got as far as a transaction: one that stands in for others is kept for a while.
+    /// A session with this host got as far as a transaction.
     pub fn on_success(&self, service: &Service, out: &Out) {
-        let kept = match self.place {
-            None => return,
-            Some(0) => None,
-            Some(place) => {
-                let until = service.now().after(limits::STAND_IN);
-                match out.stand_in.get() {
-                    // It does not keep itself: when its time is up the first is tried again.
-                    Some((old, until)) if old == place && until > service.now() => {
-                        Some((old, until))
-                    }
-                    _ => Some((place, until)),
-                }
-            }
-        };
-        out.stand_in.set(kept);
+        if let Some(place) = self.place {
+            let mut stand_in = out.stand_in.get();
+            stand_in.on_success(place, service.now());
+            out.stand_in.set(stand_in);
+        }
     }
 }

@@ -144,8 +144,14 @@ impl Ways {
         let idle = |next: &Next, way: &Way, schedule: &Schedule<Next>| {
             next.is_own() && schedule.len(*next) == 0 && way.sessions == 0 && way.fetchers == 0
         };
-        let schedule = &self.schedule;
-        self.ways.retain(|next, way| !idle(next, way, schedule));
+        let schedule = &mut self.schedule;
+        self.ways.retain(|next, way| {
+            let stays = !idle(next, way, schedule);
+            if !stays {
+                schedule.forget(*next);
+            }
+            stays
+        });
         self.ways.len().saturating_add(new(self)) <= limits::WAYS
     }
 
@@ -459,7 +465,15 @@ impl Ways {
         self.schedule.due_of(id)
     }
 
-    /// Every way that was ever used or has something waiting, with how many wait.
+    /// When the messages from `first` to `last` are due, in their order; for one on several ways, the first of those.
+    pub fn dues(&self, first: MsgId, last: MsgId) -> Vec<(MsgId, Tick)> {
+        let mut dues = self.schedule.dues(first, last);
+        dues.sort_unstable();
+        dues.dedup_by_key(|(id, _)| *id);
+        dues
+    }
+
+    /// Every way that has something waiting or a session, and every route that was ever used, with how many wait.
     pub fn all(&self) -> Vec<(Next, usize, Option<&Way>)> {
         let mut keys: Vec<Next> = self
             .schedule
@@ -468,7 +482,12 @@ impl Ways {
             .collect();
         keys.sort_unstable();
         keys.dedup();
+        let idle = |next: &Next| {
+            let sessions = self.ways.get(next).map_or(0, |way| way.sessions);
+            next.is_own() && sessions == 0 && self.schedule.len(*next) == 0
+        };
         keys.into_iter()
+            .filter(|next| !idle(next))
             .map(|next| (next, self.schedule.len(next), self.ways.get(&next)))
             .collect()
     }

@@ -402,6 +402,25 @@ fn exchangers_come_in_order_and_an_alias_is_followed() {
 }
 
 #[test]
+fn a_host_of_the_hosts_file_is_its_own_exchanger() {
+    run(async |executor| {
+        let (addr, _) = serve(&executor, |q, _| vec![code(q, RCODE::NameError)]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = folder.path().join("hosts");
+        std::fs::write(&hosts, "192.168.1.9 nas.lan\n").unwrap();
+        let resolver = Resolver::new(Settings {
+            servers: vec![addr],
+            hosts,
+            ..Settings::default()
+        });
+        let found = resolver.mx(&name("nas.lan")).await.unwrap();
+        assert_eq!(found.list[0].host, name("nas.lan"));
+        let none = resolver.mx(&name("other.lan")).await.unwrap_err();
+        assert_eq!(none, LookupError::NoSuchName(name("other.lan")));
+    });
+}
+
+#[test]
 fn texts_names_and_certificate_records_come_with_the_word_of_who_says_so() {
     run(async |executor| {
         let (addr, _) = serve(&executor, |q, _| {
