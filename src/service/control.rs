@@ -388,7 +388,7 @@ fn release_domain(service: &Rc<Service>, domain: &Domain) -> Result<String, Stri
     match service.held(domain) {
         None | Some(0) => Err(format!("nothing is held for {domain}")),
         Some(_) => {
-            let count = service.release(domain);
+            let count = service.release(domain, false);
             let s = if count == 1 { "" } else { "s" };
             Ok(format!("{count} message{s} for {domain} go now\n"))
         }

@@ -1,5 +1,7 @@
 //! A session with a host: connects, drives the client machine, and sends one message after the other.
 
+use std::cell::Cell;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -10,7 +12,9 @@ use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
 use crate::config::Tls;
+use crate::config::model::Peer;
 use crate::config::model::Route;
+use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::Reason;
@@ -86,8 +90,9 @@ pub async fn session(service: &Rc<Service>, next: Next) {
             service,
             live: &live,
             out,
-            next,
+            next: Cell::new(next),
             target: &target,
+            rest: None,
         };
         match talk.run(stream, client, first).await {
             None => return,
@@ -103,6 +108,87 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                 first = attempt;
             }
         }
+    }
+}
+
+/// Sends what is held for these domains over a connection that their host opened and turned around (RFC 2645 s4): it
+/// is the server from now on, and greets. `peer` is that host, as `name [address]`. What it does not take is held on.
+///
+/// Whether it may have that mail, and whether there is any ([`Service::held`]), is for the caller to know.
+pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, peer: &str) {
+    let live = service.live();
+    let mut ways: Vec<Next> = domains.iter().map(|domain| live.next(domain)).collect();
+    ways.retain(|next| next.is_held());
+    ways.sort_unstable();
+    ways.dedup();
+    let fetch = Fetch::begin(service, ways);
+    let mut rest = fetch.ways.clone();
+    let first = loop {
+        let Some(next) = rest.pop() else { return };
+        if let Some(attempt) = attempt::take(service, next).await {
+            break (next, attempt);
+        }
+    };
+    let (next, attempt) = first;
+    let (Some(out), Some(domain)) = (live.out(next), attempt.domain().cloned()) else {
+        return attempt::give_back(service, next, attempt);
+    };
+    let target = Target {
+        peer: Peer {
+            name: domain,
+            port: 0,
+            implicit_tls: false,
+        },
+        role: Role::Exchanger,
+        addresses: Vec::new(),
+        place: None,
+    };
+    let settings = settings::Settings {
+        starttls: StartTls::Never,
+        ..talker(&out.route, Role::Exchanger, peer.to_owned())
+    };
+    peer.clone_into(&mut service.ways.borrow_mut().way(next).host);
+    let client = Client::new(settings, stream.is_tls(), nonce());
+    let talk = Talk {
+        service,
+        live: &live,
+        out,
+        next: Cell::new(next),
+        target: &target,
+        rest: Some(RefCell::new(rest)),
+    };
+    if let Some((attempt, outcome)) = talk.run(stream, client, attempt).await {
+        let next = talk.next.get();
+        attempt::give_back(service, next, attempt);
+        conclude::way_failed(service, next, false, outcome.reason()).await;
+    }
+}
+
+/// Ways whose mail is being fetched, until this goes.
+struct Fetch {
+    service: Rc<Service>,
+    ways: Vec<Next>,
+}
+
+impl Fetch {
+    fn begin(service: &Rc<Service>, ways: Vec<Next>) -> Self {
+        for next in &ways {
+            service.ways.borrow_mut().fetch(*next, service.now());
+        }
+        Self {
+            service: Rc::clone(service),
+            ways,
+        }
+    }
+}
+
+impl Drop for Fetch {
+    fn drop(&mut self) {
+        for next in &self.ways {
+            let now = self.service.now();
+            self.service.ways.borrow_mut().end_fetch(*next, now);
+        }
+        self.service.due.ring();
     }
 }
 
@@ -217,7 +303,6 @@ fn dialog(
         None => format!("{} [{}]", host.name, address.ip()),
     };
     settings::Settings {
-        role: target.role,
         starttls: match mode {
             Tls::Off => StartTls::Never,
             Tls::Opportunistic => StartTls::IfOffered,
@@ -225,6 +310,14 @@ fn dialog(
         },
         login_without_tls: route.login.as_ref().is_some_and(|login| login.insecure),
         login,
+        ..talker(route, target.role, peer)
+    }
+}
+
+/// What every conversation of a route has.
+fn talker(route: &Route, role: Role, peer: String) -> settings::Settings {
+    settings::Settings {
+        role,
         messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
         timeouts: settings::Timeouts {
             greeting: route.timeouts.greeting,
@@ -242,8 +335,11 @@ struct Talk<'a> {
     service: &'a Rc<Service>,
     live: &'a Live,
     out: &'a Out,
-    next: Next,
+    /// The way it sends for.
+    next: Cell<Next>,
     target: &'a Target,
+    /// Of a connection that was turned around: further ways whose mail goes over it. It is not kept for more.
+    rest: Option<RefCell<Vec<Next>>>,
 }
 
 impl Talk<'_> {
@@ -254,7 +350,7 @@ impl Talk<'_> {
         mut client: Client,
         first: Attempt,
     ) -> Option<(Attempt, Outcome)> {
-        let (service, next) = (self.service, self.next);
+        let service = self.service;
         let mut stream = Some(stream);
         let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
@@ -311,7 +407,7 @@ impl Talk<'_> {
                     }
                 }
                 Order::Ready => {
-                    attempt::way_well(service, next);
+                    attempt::way_well(service, self.next.get());
                     self.target.on_success(service, self.out);
                     let message = match waiting.take() {
                         Some(attempt) => Some(attempt),
@@ -353,7 +449,7 @@ impl Talk<'_> {
                         attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
                         let places = attempt.recipients.clone();
                         let outcomes = places.into_iter().zip(outcomes).collect();
-                        conclude::conclude(service, next, attempt, outcomes).await;
+                        conclude::conclude(service, self.next.get(), attempt, outcomes).await;
                     }
                 }
                 Order::Refused(outcome) => refused = Some(outcome),
@@ -364,6 +460,7 @@ impl Talk<'_> {
             // The peer may have stopped reading.
             let _ = patience.wait(LINGER, stream.end()).await;
         }
+        let next = self.next.get();
         if let Some(attempt) = current {
             attempt::give_back(service, next, attempt);
         }
@@ -388,8 +485,17 @@ impl Talk<'_> {
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
     /// has changed and this connection is the old one's.
     async fn following(&self, stream: Option<&mut Stream>) -> Option<Attempt> {
-        let (service, next) = (self.service, self.next);
-        let stream = stream?;
+        let service = self.service;
+        if let Some(rest) = &self.rest {
+            loop {
+                if let Some(attempt) = attempt::take(service, self.next.get()).await {
+                    return Some(attempt);
+                }
+                let next = rest.borrow_mut().pop()?;
+                self.next.set(next);
+            }
+        }
+        let (next, stream) = (self.next.get(), stream?);
         loop {
             if !std::ptr::eq(Rc::as_ptr(&service.live()), self.live) {
                 return None;

@@ -205,15 +205,22 @@ impl Service {
         })
     }
 
-    /// Lets the mail of a domain go now, as ETRN asks: what is held for it, or what waits for its next try. Answers
-    /// how many messages that are.
-    pub fn release(&self, domain: &Domain) -> usize {
+    /// Lets the mail of a domain go now, as ETRN asks: what is held for it, or what waits for its next try; with
+    /// `below` also that of all domains below it (RFC 1985 s5.3). Answers how many messages that are.
+    pub fn release(&self, domain: &Domain, below: bool) -> usize {
         let next = self.live().next(domain);
-        if !next.is_own() {
-            // Others wait there too, and a stranger must not hurry them.
-            return 0;
+        let mut ways = self.ways.borrow_mut();
+        // On a way that is no domain's own others wait, too, and a stranger must not hurry them.
+        let mut all: Vec<Next> = Some(next)
+            .into_iter()
+            .filter(|next| next.is_own())
+            .collect();
+        if below {
+            all.extend(ways.below(domain));
         }
-        let count = self.ways.borrow_mut().release(next, self.now());
+        let now = self.now();
+        let count = all.into_iter().map(|next| ways.release(next, now)).sum();
+        drop(ways);
         self.due.ring();
         count
     }

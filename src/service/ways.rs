@@ -112,6 +112,16 @@ impl Ways {
         self.ways.get(&next)?.domain.as_ref()
     }
 
+    /// The ways of domains below this one.
+    pub fn below(&self, domain: &Domain) -> Vec<Next> {
+        let under = |way: &Way| {
+            let own = way.domain.as_ref();
+            own.is_some_and(|own| own.is_below(domain.as_str()))
+        };
+        let ways = self.ways.iter().filter(|(_, way)| under(way));
+        ways.map(|(next, _)| *next).collect()
+    }
+
     /// Whether new mail may go on these ways, or it would begin more than there may be.
     pub fn have_room(&mut self, wanted: &[Next]) -> bool {
         let new = |ways: &Self| {
