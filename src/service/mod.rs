@@ -32,6 +32,7 @@ pub mod show;
 pub mod sign;
 pub mod signal;
 pub mod start;
+pub mod state;
 pub mod targets;
 pub mod users;
 pub mod ways;

@@ -31,9 +31,11 @@ use crate::policy::route::Next;
 use crate::service::attempt;
 use crate::service::attempt::Attempt;
 use crate::service::conclude;
+use crate::service::event::Event;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::log::emit;
 use crate::service::shared::Service;
 use crate::service::sign;
 use crate::service::targets::End;
@@ -81,6 +83,7 @@ pub async fn session(service: &Rc<Service>, next: Next) {
         let (stream, client, host) = match connect(service, out, &target).await {
             Ok(open) => open,
             Err(failed) => {
+                passed_over(service, next, &target, &failed);
                 targets.on_failure(failed);
                 continue;
             }
@@ -104,11 +107,22 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                     attempt::give_back(service, next, attempt);
                     return conclude::way_failed(service, next, held, &reason).await;
                 }
-                targets.on_failure(Failed { held, reason });
+                let failed = Failed { held, reason };
+                passed_over(service, next, &target, &failed);
+                targets.on_failure(failed);
                 first = attempt;
             }
         }
     }
+}
+
+/// Says why another host is tried; what the last one of a way came to is told of the way as a whole.
+fn passed_over(service: &Service, next: Next, target: &Target, failed: &Failed) {
+    emit(&Event::HostFailed {
+        way: &service.way_name(next),
+        host: &format!("{}:{}", target.peer.name, target.peer.port),
+        why: &failed.reason.to_string(),
+    });
 }
 
 /// Sends what is held for these domains over a connection that their host opened and turned around (RFC 2645 s4): it
@@ -444,12 +458,9 @@ impl Talk<'_> {
                     }
                 }
                 Order::Finished(outcomes) => {
-                    if let Some(mut attempt) = current.take() {
-                        // A peer that offers DSN reports for itself (RFC 3461 s5.2.1).
-                        attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
-                        let places = attempt.recipients.clone();
-                        let outcomes = places.into_iter().zip(outcomes).collect();
-                        conclude::conclude(service, self.next.get(), attempt, outcomes).await;
+                    if let Some(attempt) = current.take() {
+                        let reports = client.offer().dsn;
+                        self.finished(attempt, outcomes, reports).await;
                     }
                 }
                 Order::Refused(outcome) => refused = Some(outcome),
@@ -474,6 +485,14 @@ impl Talk<'_> {
             (None, None) => {}
         }
         None
+    }
+
+    /// A message is through. A peer that `reports` tells of its deliveries itself (RFC 3461 s5.2.1).
+    async fn finished(&self, mut attempt: Attempt, outcomes: Vec<Outcome>, reports: bool) {
+        attempt.done = (!reports).then_some(Action::Relayed);
+        let places = attempt.recipients.clone();
+        let outcomes = places.into_iter().zip(outcomes).collect();
+        conclude::conclude(self.service, self.next.get(), attempt, outcomes).await;
     }
 
     /// What signs the message as it is sent: the last change there is, whatever else alters it must come before.
