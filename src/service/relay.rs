@@ -512,12 +512,9 @@ impl Talk<'_> {
                     }
                 }
                 Order::Finished(outcomes) => {
-                    if let Some(mut attempt) = current.take() {
-                        // A peer that offers DSN reports for itself (RFC 3461 s5.2.1).
-                        attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
-                        let places = attempt.recipients.clone();
-                        let outcomes = places.into_iter().zip(outcomes).collect();
-                        conclude::conclude(service, self.next.get(), attempt, outcomes).await;
+                    if let Some(attempt) = current.take() {
+                        let reports = client.offer().dsn;
+                        self.finished(attempt, outcomes, reports).await;
                     }
                 }
                 Order::Refused(outcome) => refused = Some(outcome),
@@ -571,6 +568,14 @@ impl Talk<'_> {
         self.broken.set(true);
         let text = format!("{error}{}", self.plan.because);
         client.on_tls_failed(&text, error.is_setup());
+    }
+
+    /// A message is through. A peer that `reports` tells of its deliveries itself (RFC 3461 s5.2.1).
+    async fn finished(&self, mut attempt: Attempt, outcomes: Vec<Outcome>, reports: bool) {
+        attempt.done = (!reports).then_some(Action::Relayed);
+        let places = attempt.recipients.clone();
+        let outcomes = places.into_iter().zip(outcomes).collect();
+        conclude::conclude(self.service, self.next.get(), attempt, outcomes).await;
     }
 
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
