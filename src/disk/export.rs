@@ -20,6 +20,7 @@ use crate::disk::folders::sync_folder;
 use crate::disk::peek::Peek;
 use crate::mail::envelope::Body;
 use crate::mail::envelope::Notify;
+use crate::mail::envelope::Recipient;
 use crate::mail::envelope::Ret;
 use crate::queue::progress::Stage;
 
@@ -118,12 +119,19 @@ fn envelope(stored: &Stored) -> String {
     if let Some(envid) = &envelope.envid {
         line("X-Envid", envid);
     }
-    let mut said = Notify::default();
-    for (at, to) in envelope.recipients.iter().enumerate() {
+    let waits = |at: usize| {
         let stage = stored.progress.as_ref().map(|p| p.stage(at));
-        if stage.is_some_and(|stage| stage != Stage::Waiting) {
-            continue;
-        }
+        stage.is_none_or(|stage| stage == Stage::Waiting)
+    };
+    let waiting = envelope.recipients.iter().enumerate();
+    let mut waiting: Vec<&Recipient> = waiting
+        .filter(|(at, _)| waits(*at))
+        .map(|(_, to)| to)
+        .collect();
+    // A wish holds for all lines below it, so those for whom nothing was wished come first.
+    waiting.sort_by_key(|to| to.notify != Notify::Unsaid);
+    let mut said = Notify::Unsaid;
+    for to in waiting {
         if to.notify != said {
             said = to.notify;
             line("X-Notify", &notify(said));
@@ -177,12 +185,12 @@ mod tests {
             notify,
             ..Recipient::new(Address::parse(text).unwrap())
         };
-        let none = Notify::On {
+        let delay = Notify::On {
             success: false,
             failure: false,
-            delay: false,
+            delay: true,
         };
-        let mut progress = Progress::new(4);
+        let mut progress = Progress::new(5);
         for (at, stage) in [(0, Stage::Delivered), (2, Stage::Failed)] {
             progress.set(at, stage, Reason::ours(Status::new(2, 0, 0), "ok"));
         }
@@ -197,8 +205,9 @@ mod tests {
                     recipients: vec![
                         to("a@x.example", Notify::Never),
                         to("b@x.example", Notify::Never),
-                        to("c@x.example", Notify::default()),
-                        to("d@x.example", none),
+                        to("c@x.example", Notify::Unsaid),
+                        to("d@x.example", delay),
+                        to("e@x.example", Notify::Unsaid),
                     ],
                     ..Envelope::default()
                 },
@@ -210,8 +219,8 @@ mod tests {
         };
         assert_eq!(
             envelope(&stored),
-            "X-Sender: <>\r\nX-Notify: never\r\nX-Receiver: b@x.example\r\nX-Notify: never\r\n\
-             X-Receiver: d@x.example\r\nX-Dot-Stuffed: no\r\n"
+            "X-Sender: <>\r\nX-Receiver: e@x.example\r\nX-Notify: never\r\nX-Receiver: b@x.example\r\n\
+             X-Notify: delay\r\nX-Receiver: d@x.example\r\nX-Dot-Stuffed: no\r\n"
         );
     }
 }

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use crate::base::MsgId;
 use crate::base::Wall;
@@ -195,6 +196,11 @@ impl<M: Medium> Core<M> {
     /// The first id that was never given.
     pub fn next_id(&self) -> MsgId {
         self.next_id
+    }
+
+    /// How long what is to be made durable waits for others.
+    pub(super) fn batch(&self) -> Option<Duration> {
+        self.options.batch
     }
 
     /// Why nothing is accepted, when nothing is.

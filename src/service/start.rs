@@ -103,6 +103,7 @@ fn open(
         queue_bytes: limits.queue_bytes,
         queue_messages: usize::try_from(limits.queue_messages).unwrap_or(usize::MAX),
         free_floor: limits.free_bytes,
+        batch: config.batch,
         files_floor: u64::from(limits.free_files),
         ..Options::default()
     };
