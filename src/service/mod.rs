@@ -31,6 +31,7 @@ pub mod shared;
 pub mod show;
 pub mod signal;
 pub mod start;
+pub mod state;
 pub mod targets;
 pub mod users;
 pub mod ways;

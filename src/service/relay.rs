@@ -31,9 +31,11 @@ use crate::policy::route::Next;
 use crate::service::attempt;
 use crate::service::attempt::Attempt;
 use crate::service::conclude;
+use crate::service::event::Event;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::log::emit;
 use crate::service::shared::Service;
 use crate::service::targets::End;
 use crate::service::targets::Failed;
@@ -80,6 +82,7 @@ pub async fn session(service: &Rc<Service>, next: Next) {
         let (stream, client, host) = match connect(service, out, &target).await {
             Ok(open) => open,
             Err(failed) => {
+                passed_over(service, next, &target, &failed);
                 targets.on_failure(failed);
                 continue;
             }
@@ -103,11 +106,22 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                     attempt::give_back(service, next, attempt);
                     return conclude::way_failed(service, next, held, &reason).await;
                 }
-                targets.on_failure(Failed { held, reason });
+                let failed = Failed { held, reason };
+                passed_over(service, next, &target, &failed);
+                targets.on_failure(failed);
                 first = attempt;
             }
         }
     }
+}
+
+/// Says why another host is tried; what the last one of a way came to is told of the way as a whole.
+fn passed_over(service: &Service, next: Next, target: &Target, failed: &Failed) {
+    emit(&Event::HostFailed {
+        way: &service.way_name(next),
+        host: &format!("{}:{}", target.peer.name, target.peer.port),
+        why: &failed.reason.to_string(),
+    });
 }
 
 /// Sends what is held for these domains over a connection that their host opened and turned around (RFC 2645 s4): it

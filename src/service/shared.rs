@@ -344,7 +344,7 @@ impl Service {
         *self.drop.borrow_mut() = drop;
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
-        self.resolver.forget();
+        self.resolver.apply(live::names(&config));
         self.reverse.forget();
         if let Err(error) = operators::guard(&config.control.socket, &config.operators) {
             let why = error.to_string();
