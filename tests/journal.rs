@@ -14,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use common::{Folder, MAILROOT, Mailroot, Talk, free_port, must, run};
 
@@ -223,6 +224,28 @@ fn damage_is_found_by_verify_and_dump_and_costs_one_message() {
     assert!(said.contains("1 stretches of the journal"), "{said}");
     let list = must(&mut mailroot(&["queue", "list"], &home), b"");
     assert!(list.contains("<> -> e@office.example"), "{list}");
+}
+
+#[test]
+fn a_batch_costs_each_message_its_wait_and_no_message() {
+    let folder = Folder::new("batch");
+    let home = folder.path().join("home");
+    let url = dead();
+    let args = ["--smart-host", &url, "--set", "durability=batch 50ms"];
+    let box_ = Mailroot::start(&home, &args);
+    let begun = Instant::now();
+    let mut talk = Talk::connect(box_.address);
+    assert!(talk.say("EHLO printer.lan").starts_with("250"));
+    for _ in 0..8 {
+        assert!(
+            talk.send("", &["b@office.example"], TEXT)
+                .starts_with("250")
+        );
+    }
+    assert!(begun.elapsed() >= 8 * Duration::from_millis(50));
+    box_.kill();
+    let list = must(&mut mailroot(&["queue", "list"], &home), b"");
+    assert_eq!(list.matches(" -> b@office.example").count(), 8, "{list}");
 }
 
 #[test]

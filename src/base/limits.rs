@@ -314,6 +314,10 @@ pub const COMPANY_PAUSE: Duration = Duration::from_millis(2);
 /// Such waits for one sync, while each of them brings somebody.
 pub const COMPANY_PAUSES: usize = 5;
 
+/// The other value of `durability`: how long what came waits for others to share its sync. Twenty syncs a second at most,
+/// and nobody's client gives up over it.
+pub const BATCH: Duration = Duration::from_millis(50);
+
 /// How long progress records may wait for a sync to ride on.
 pub const PROGRESS_SYNC: Duration = Duration::from_secs(2);
 

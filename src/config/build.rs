@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::base::limits;
 use crate::config::fault::Complaint;
 use crate::config::fault::Fault;
 use crate::config::fault::Place;
@@ -83,6 +84,7 @@ impl Build {
         let users: Option<PathBuf> = users.map(|file: PathBuf| home.join(file));
         Some(Config {
             name: top.get("name")?,
+            batch: (top.get::<&str>("durability")? != "always").then_some(limits::BATCH),
             default_domain: top
                 .get("default_domain")
                 .unwrap_or_else(|| hostname.clone()),

@@ -29,6 +29,8 @@ pub struct Config {
     pub hostname: Domain,
     /// What addresses without a domain get.
     pub default_domain: Domain,
+    /// How long messages that came are held back for others to share their sync.
+    pub batch: Option<Duration>,
     /// Where SMTP is spoken; may be empty.
     pub listen: Vec<Listen>,
     /// What clients are shown; `None` is no TLS.

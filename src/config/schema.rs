@@ -206,6 +206,15 @@ pub const ROWS: &[Row] = &[
         "The domain that addresses without one get. Without it: hostname.",
     )
     .iis("Default local domain", "the computer's name"),
+    Row::set(
+        "durability",
+        Kind::Word(&["always", "batch 50ms"]),
+        "always",
+        "When mail is made durable. Either way nobody is told yes before it is. \"always\": at once, together with what \
+         else waits. \"batch 50ms\": once in 50 milliseconds at most, for flash that wears or syncs slowly; what it gives \
+         up is time: each message is answered up to 50 milliseconds later, and a client that sends one after the other \
+         gets at most 20 a second through.",
+    ),
     // Listeners.
     Row::set(
         "listen.address",

@@ -125,12 +125,12 @@ mod tests {
             notify,
             ..Recipient::new(Address::parse(text).unwrap())
         };
-        let none = Notify::On {
+        let delay = Notify::On {
             success: false,
             failure: false,
-            delay: false,
+            delay: true,
         };
-        let mut progress = Progress::new(4);
+        let mut progress = Progress::new(5);
         for (at, stage) in [(0, Stage::Delivered), (2, Stage::Failed)] {
             progress.set(at, stage, Reason::ours(Status::new(2, 0, 0), "ok"));
         }
@@ -147,8 +147,9 @@ mod tests {
                     recipients: vec![
                         to("a@x.example", Notify::Never),
                         to("b@x.example", Notify::Never),
-                        to("c@x.example", Notify::default()),
-                        to("d@x.example", none),
+                        to("c@x.example", Notify::Unsaid),
+                        to("d@x.example", delay),
+                        to("e@x.example", Notify::Unsaid),
                     ],
                     ..Envelope::default()
                 },
@@ -160,8 +161,8 @@ mod tests {
         };
         assert_eq!(
             envelope(&stored),
-            "X-Sender: <>\r\nX-Notify: never\r\nX-Receiver: b@x.example\r\nX-Notify: never\r\n\
-             X-Receiver: d@x.example\r\nX-Dot-Stuffed: no\r\n"
+            "X-Sender: <>\r\nX-Receiver: e@x.example\r\nX-Notify: never\r\nX-Receiver: b@x.example\r\n\
+             X-Notify: delay\r\nX-Receiver: d@x.example\r\nX-Dot-Stuffed: no\r\n"
         );
     }
 }

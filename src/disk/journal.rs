@@ -200,6 +200,11 @@ impl<M: Medium> Core<M> {
         self.next_id
     }
 
+    /// How long what is to be made durable waits for others.
+    pub(super) fn batch(&self) -> Option<Duration> {
+        self.options.batch
+    }
+
     /// Why nothing is accepted, when nothing is.
     pub fn broken(&self) -> Option<&str> {
         self.broken.as_deref()

@@ -23,6 +23,8 @@ pub struct Options {
     pub free_floor: u64,
     /// Files that others can still make on it (free inodes), which mail coming in leaves alone, too.
     pub files_floor: u64,
+    /// How long what is to be made durable waits for others to share its sync; none when it is not to wait.
+    pub batch: Option<Duration>,
     /// Secret behind the salts: another one at every start in life, fixed in tests.
     pub seed: u64,
 }
@@ -36,6 +38,7 @@ impl Default for Options {
             queue_messages: usize::MAX,
             free_floor: 0,
             files_floor: 0,
+            batch: None,
             seed: 0,
         }
     }

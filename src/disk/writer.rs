@@ -127,7 +127,14 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
                 }
             }
             queue.asleep = false;
-            queue = gather(queue, shared, together);
+            queue = match core.batch() {
+                Some(wait) if !queue.answers.is_empty() && !queue.over => {
+                    drop(queue);
+                    std::thread::sleep(wait);
+                    lock(&shared.queue)
+                }
+                _ => gather(queue, shared, together),
+            };
             std::mem::swap(&mut orders, &mut queue.orders);
             std::mem::swap(&mut answers, &mut queue.answers);
             queue.over

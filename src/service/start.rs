@@ -122,6 +122,7 @@ fn open(
         queue_messages: usize::try_from(most.queue_messages).unwrap_or(usize::MAX),
         free_floor: most.free_bytes,
         files_floor: u64::from(most.free_files),
+        batch: config.batch,
         ..Options::default()
     };
     let paths = Paths {
