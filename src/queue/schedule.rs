@@ -72,6 +72,12 @@ impl<W: Ord + Copy> Schedule<W> {
         busy.map(|(way, _)| *way)
     }
 
+    /// The ways on which anything waits, each with when its first message is due and how many there are.
+    pub fn heads(&self) -> impl Iterator<Item = (W, Tick, usize)> + '_ {
+        let heads = self.ways.iter();
+        heads.filter_map(|(way, heap)| Some((*way, heap.peek()?.0.due, heap.len())))
+    }
+
     /// How many messages wait on this way.
     pub fn len(&self, way: W) -> usize {
         self.ways.get(&way).map_or(0, BinaryHeap::len)

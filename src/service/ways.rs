@@ -210,33 +210,32 @@ impl Ways {
         pace: impl Fn(usize) -> Option<u32>,
     ) -> Vec<Wish> {
         let mut all = Vec::new();
-        for next in self.schedule.ways() {
-            if self.schedule.due(next).is_none_or(|due| due > now) {
+        for (next, due, len) in self.schedule.heads() {
+            if due > now {
                 continue;
             }
             if opens(&self.paces, next, now, &pace).is_some() {
                 continue;
             }
-            let waiting = self.schedule.len(next);
             let (allowed, open, lingering, turn, probe) = match self.ways.get(&next) {
                 Some(way) if way.fetchers > 0 => continue,
                 Some(way) => {
                     if way.lingering > 0 {
                         way.linger.ring();
                     }
-                    let allowed = way.health.allowed(now, most(next), waiting);
+                    let allowed = way.health.allowed(now, most(next), len);
                     let probe = matches!(way.health, Health::Down(_));
                     (allowed, way.sessions, way.lingering, way.turn, probe)
                 }
                 None => (
-                    Health::default().allowed(now, most(next), waiting),
+                    Health::default().allowed(now, most(next), len),
                     0,
                     0,
                     0,
                     false,
                 ),
             };
-            let count = waiting.saturating_sub(lingering);
+            let count = len.saturating_sub(lingering);
             let count = count.min(allowed.saturating_sub(open));
             if count > 0 {
                 all.push(Wish {
@@ -345,9 +344,8 @@ impl Ways {
 
     /// When something may be wanted next, if nothing else happens before.
     pub fn wakes(&self, now: Tick, pace: impl Fn(usize) -> Option<u32>) -> Option<Tick> {
-        let waits = self.schedule.ways().filter_map(|next| {
+        let waits = self.schedule.heads().filter_map(|(next, due, _)| {
             let way = self.ways.get(&next);
-            let due = self.schedule.due(next)?;
             let opens = [
                 way.and_then(|way| way.health.wakes(now)),
                 opens(&self.paces, next, now, &pace),
