@@ -262,8 +262,9 @@ pub const HOPS: u32 = 50;
 /// ones. On flash a sync costs tens of milliseconds and wear; a client on loopback is back in less than this.
 pub const COMPANY_PAUSE: Duration = Duration::from_millis(2);
 
-/// Such waits for one sync, while each of them brings somebody.
-pub const COMPANY_PAUSES: usize = 5;
+/// Such waits for one sync, while each of them brings somebody: forty milliseconds, on a box where a message takes that
+/// long to come back.
+pub const COMPANY_PAUSES: usize = 20;
 
 /// How long progress records may wait for a sync to ride on.
 pub const PROGRESS_SYNC: Duration = Duration::from_secs(2);
