@@ -311,8 +311,9 @@ pub const HOPS: u32 = 50;
 /// ones. On flash a sync costs tens of milliseconds and wear; a client on loopback is back in less than this.
 pub const COMPANY_PAUSE: Duration = Duration::from_millis(2);
 
-/// Such waits for one sync, while each of them brings somebody.
-pub const COMPANY_PAUSES: usize = 5;
+/// Such waits for one sync, while each of them brings somebody: forty milliseconds, on a box where a message takes that
+/// long to come back.
+pub const COMPANY_PAUSES: usize = 20;
 
 /// The other value of `durability`: how long what came waits for others to share its sync. Twenty syncs a second at most,
 /// and nobody's client gives up over it.

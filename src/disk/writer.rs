@@ -2,7 +2,7 @@
 //!
 //! It takes all orders that wait, so under load one sync serves many. When several came at the same time it gives
 //! those a moment to be back with their next message; a client that is alone never waits for company, and its message
-//! costs exactly one sync. Idle, the thread sleeps without a timer (promise G7).
+//! costs exactly one sync. Idle, the thread gives back memory and sleeps without a timer (promise G7).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use crate::disk::lock::HomeLock;
 use crate::disk::medium::Disk;
 use crate::disk::oneshot;
 use crate::disk::order::Order;
+use crate::disk::rest;
 use crate::queue::index::Index;
 
 /// What the thread and the handles share.
@@ -104,7 +105,7 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
     let (mut orders, mut answers) = (Vec::new(), Vec::new());
     let mut seen: Vec<MsgId> = Vec::new();
     let mut wait = limits::PROGRESS_SYNC;
-    let mut more = false;
+    let (mut more, mut rested) = (false, false);
     let mut together = 0;
     loop {
         let unsettled = core.is_unsettled();
@@ -112,7 +113,7 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
             let mut queue = lock(&shared.queue);
             while queue.orders.is_empty() && !queue.over && !more {
                 queue.asleep = true;
-                if !unsettled {
+                if !unsettled && rested {
                     queue = shared
                         .wake
                         .wait(queue)
@@ -151,6 +152,7 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
                 let _ = answer.send(result);
             }
             wait = limits::PROGRESS_SYNC;
+            rested = false;
         } else if over {
             core.close();
             return;
@@ -159,6 +161,10 @@ fn write(mut core: Core<Disk>, shared: &Shared) {
             publish(&mut core, shared, &mut seen);
             // A disk that does not work is asked less and less often; a good one has nothing left to settle.
             wait = wait.saturating_mul(2).min(limits::REOPEN_WAIT);
+            if !rested {
+                rest::give_back();
+                rested = true;
+            }
         }
         more = core.tidy();
     }
