@@ -96,8 +96,11 @@ pub const REPLIES_OUT: usize = 2048;
 /// See [`REPLIES_OUT`].
 pub const REPLY_ROOM: usize = 1024;
 
-/// What is read at once from a client.
+/// What is read at once from a client that sends a message.
 pub const CLIENT_BLOCK: usize = 32 * 1024;
+
+/// What is read at once from a client that sends commands: some fifty of them.
+pub const COMMAND_BLOCK: usize = 4096;
 
 /// Longest name a client may give itself in EHLO: a domain (RFC 5321 s4.5.3.1.2).
 pub const HELLO_NAME: usize = DOMAIN;
@@ -354,6 +357,7 @@ pub const WORKER_STACK: usize = 256 * 1024;
 /// Messages that may be handled three times without an end before they are held as poison.
 pub const POISON_BEGINS: u8 = 3;
 
+const _: () = assert!(COMMAND_BLOCK <= CLIENT_BLOCK);
 const _: () = assert!(COMMAND_LINE >= 512 && AUTH_LINE >= 12_288);
 const _: () = assert!(DNS_CACHE_BYTES > DNS_TLSA * DNS_TLSA_DATA + DOMAIN);
 const _: () = assert!(REPLIES_OUT >= 2 * REPLY_ROOM);

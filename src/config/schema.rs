@@ -375,7 +375,8 @@ pub const ROWS: &[Row] = &[
         "limits.connections",
         Kind::Int(1, 10_000),
         "500",
-        "Connections from clients at one time, over all listeners.",
+        "Connections from clients at one time, over all listeners. When all are taken, the stranger that has been silent \
+         longest makes room: at once for a client that may relay, after five seconds for another stranger.",
     )
     .iis("MaxConnections", "no limit"),
     Row::set(

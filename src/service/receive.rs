@@ -277,7 +277,14 @@ pub async fn converse(
                     // Most connections that are open wait for a command, maybe for long.
                     block = Vec::new();
                 }
-                let read = async { Heard::Read(take(service, &mut stream, &mut block).await) };
+                let room = match incoming {
+                    Some(_) => limits::CLIENT_BLOCK,
+                    None => limits::COMMAND_BLOCK,
+                };
+                let read = async {
+                    let got = take(service, &mut stream, &mut block, room);
+                    Heard::Read(got.await)
+                };
                 let stop = async {
                     if stopping {
                         future::pending::<()>().await;
@@ -431,12 +438,18 @@ pub async fn converse(
     let _ = patience.wait(limits::GOODBYE, stream.end()).await;
 }
 
-/// Adds what the client has sent to `block`; answers how much that is, 0 when it has hung up. While it sends nothing, no
-/// memory is held for what it might send.
-async fn take(service: &Service, stream: &mut Stream, block: &mut Vec<u8>) -> io::Result<usize> {
+/// Adds what the client has sent to `block`, at most `room`; answers how much that is, 0 when it has hung up. While it
+/// sends nothing, no memory is held for what it might send.
+async fn take(
+    service: &Service,
+    stream: &mut Stream,
+    block: &mut Vec<u8>,
+    room: usize,
+) -> io::Result<usize> {
     poll_fn(|cx| {
         let mut desk = service.desk.borrow_mut();
-        let count = ready!(Pin::new(&mut *stream).poll_read(cx, &mut desk))?;
+        let place = desk.get_mut(..room).unwrap_or_default();
+        let count = ready!(Pin::new(&mut *stream).poll_read(cx, place))?;
         block.extend_from_slice(desk.get(..count).unwrap_or_default());
         Poll::Ready(Ok(count))
     })
