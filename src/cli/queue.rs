@@ -141,6 +141,7 @@ fn at_rest(target: &Target, out: &mut dyn Write, err: &mut dyn Write, only: Opti
 
 fn form(target: &Target, id: MsgId, stored: &Stored, detail: bool) -> String {
     let shown = Shown {
+        ways: &[],
         id,
         bytes: stored.body_len,
         accept: &stored.accept,

@@ -326,7 +326,9 @@ async fn shown(
         .map_err(|error| error.to_string())?;
     let now = service.now();
     let due = service.ways.borrow().due_of(id).map(|due| due.since(now));
+    let ways = service.troubled(&stored.stored);
     Ok(form(&Shown {
+        ways: &ways,
         id,
         bytes: stored.body.len(),
         accept: &stored.stored.accept,

@@ -8,6 +8,7 @@ use crate::base::MsgId;
 use crate::base::Wall;
 use crate::mail::Address;
 use crate::queue::Accept;
+use crate::queue::Dates;
 use crate::queue::Door;
 use crate::queue::Progress;
 use crate::queue::Stage;
@@ -26,6 +27,8 @@ pub struct Shown<'a> {
     pub progress: Option<&'a Progress>,
     /// Why it is held, when it is.
     pub hold: Option<&'a str>,
+    /// What keeps its ways from being tried: for each that is held or down, its name, that word, and why.
+    pub ways: &'a [(String, &'static str, String)],
     /// When it is tried next; `None` when it is held, being tried now, or nobody runs to try it.
     pub due: Option<Duration>,
 }
@@ -88,9 +91,17 @@ impl Shown<'_> {
         if let Some(hold) = self.hold {
             return Some(format!("held: {hold}"));
         }
+        if let Some((way, word, why)) = self.ways.first() {
+            return Some(format!("way {way} is {word}: {why}"));
+        }
         let progress = self.progress?;
         let reason = progress.waiting().find_map(|at| progress.reason(at))?;
         Some(reason.to_string())
+    }
+
+    /// When it came, if the clock was right then.
+    fn arrived(&self) -> Option<Wall> {
+        (self.accept.dates == Dates::Good).then_some(self.accept.arrived)
     }
 
     /// One line of a list, and the reason on a second one when there is one.
@@ -110,7 +121,8 @@ impl Shown<'_> {
             "{:<11} {:<9} {}  {:<6} {:<8} {}\n",
             self.id,
             self.bytes,
-            self.accept.arrived,
+            self.arrived()
+                .map_or_else(|| format!("{:<20}", "clock not set"), |at| at.to_string()),
             self.tries(),
             self.next(),
             Escaped(people.as_bytes()),
@@ -127,7 +139,10 @@ impl Shown<'_> {
         let mut text = format!(
             "id: {}\narrived: {} by {}\nfrom: {}\nsize: {} bytes\ntries: {}\nnext: {}\n",
             self.id,
-            self.accept.arrived,
+            self.arrived().map_or_else(
+                || String::from("while the clock was not set"),
+                |at| at.to_string()
+            ),
             Escaped(format!("{} ({})", door(self.accept.door), self.accept.origin).as_bytes()),
             Escaped(path(envelope.sender.as_ref()).as_bytes()),
             self.bytes,
@@ -136,6 +151,9 @@ impl Shown<'_> {
         );
         if let Some(hold) = self.hold {
             let _ = writeln!(text, "held: {}", Escaped(hold.as_bytes()));
+        }
+        for (way, word, why) in self.ways {
+            let _ = writeln!(text, "way {way} is {word}: {}", Escaped(why.as_bytes()));
         }
         for (at, recipient) in envelope.recipients.iter().enumerate() {
             let to = recipient.address.to_string();
@@ -161,9 +179,10 @@ impl Shown<'_> {
     pub fn json(&self) -> String {
         let envelope = &self.accept.envelope;
         let mut out = format!(
-            "{{\"id\":\"{}\",\"arrived\":\"{}\",\"door\":\"{}\",\"origin\":{},\"from\":{},\"bytes\":{},\"tries\":{}",
+            "{{\"id\":\"{}\",\"arrived\":{},\"door\":\"{}\",\"origin\":{},\"from\":{},\"bytes\":{},\"tries\":{}",
             self.id,
-            self.accept.arrived,
+            self.arrived()
+                .map_or_else(|| String::from("null"), |at| format!("\"{at}\"")),
             door(self.accept.door),
             Json(&self.accept.origin),
             Json(&path(envelope.sender.as_ref())),
@@ -176,6 +195,15 @@ impl Shown<'_> {
         if let Some(hold) = self.hold {
             let _ = write!(out, ",\"held\":{}", Json(hold));
         }
+        for (at, (way, word, why)) in self.ways.iter().enumerate() {
+            let front = if at > 0 { "," } else { ",\"ways\":[" };
+            let (way, why) = (Json(way), Json(why));
+            let _ = write!(
+                out,
+                "{front}{{\"way\":{way},\"state\":\"{word}\",\"why\":{why}}}"
+            );
+        }
+        out.push_str(if self.ways.is_empty() { "" } else { "]" });
         out.push_str(",\"recipients\":[");
         for (at, recipient) in envelope.recipients.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
@@ -268,6 +296,7 @@ mod tests {
             accept: &accept,
             progress: Some(&progress),
             hold: None,
+            ways: &[],
             due: Some(Duration::from_secs(65)),
         };
         assert_eq!(
@@ -275,6 +304,24 @@ mod tests {
             "YGJ0        1234      2026-11-22T00:00:00Z  3      1m5s     a@nas.lan -> c@x.example\n            \
              mx.example said: 450 4.2.0 busy\\\\x1b\n"
         );
+        let held = [(
+            String::from("smtp.example:587"),
+            "held",
+            String::from("expired"),
+        )];
+        let waits = Shown {
+            ways: &held,
+            ..shown
+        };
+        let (line, detail, json) = (waits.line(), waits.detail(), waits.json());
+        let said = "way smtp.example:587 is held: expired\n";
+        assert!(
+            line.ends_with(said) && detail.contains(said),
+            "{line}{detail}"
+        );
+        let said = ",\"ways\":[{\"way\":\"smtp.example:587\",\"state\":\"held\",\"why\":\"expired\"}],\"recip";
+        assert!(json.contains(said), "{json}");
+        let shown = Shown { ways: &[], ..waits };
         let detail = shown.detail();
         assert!(
             detail.contains("to: b@x.example (delivered): 2.0.0 ok\n"),

@@ -99,6 +99,11 @@ impl Ways {
         self.ways.entry(next).or_default()
     }
 
+    /// How a way is, if it was ever used.
+    pub fn health(&self, next: Next) -> Option<&Health> {
+        self.ways.get(&next).map(|way| &way.health)
+    }
+
     /// Remembers whose a way is.
     pub fn call(&mut self, next: Next, domain: &Domain) {
         let name = &mut self.way(next).domain;
