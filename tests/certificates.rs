@@ -84,8 +84,6 @@ fn a_bad_certificate_holds_its_route_says_why_and_costs_no_mail() {
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     folder.file("ca.pem", ours.0.pem());
     let good = || ours.vouch("127.0.0.1", (2020, 2049));
-    // STARTTLS for two of them, TLS from the first byte for the others, would make no difference: the sentence is the
-    // handshake's.
     let cases = [
         (
             "expired",
@@ -158,10 +156,6 @@ fn a_bad_certificate_holds_its_route_says_why_and_costs_no_mail() {
         for text in [&status, &list, &shown] {
             assert!(text.contains(why), "{name}: {text}");
         }
-        assert!(
-            shown.contains(" is held: ") && status.contains(": held, next try in "),
-            "{shown}"
-        );
     }
     // Mended on the other side, nothing is left to do on ours.
     for (name, ..) in &cases {

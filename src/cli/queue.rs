@@ -141,13 +141,13 @@ fn at_rest(target: &Target, out: &mut dyn Write, err: &mut dyn Write, only: Opti
 
 fn form(target: &Target, id: MsgId, stored: &Stored, detail: bool) -> String {
     let shown = Shown {
-        ways: &[],
         id,
         bytes: stored.body_len,
         accept: &stored.accept,
         progress: stored.progress.as_ref(),
         hold: stored.hold.as_deref(),
         due: None,
+        ways: Vec::new(),
     };
     match (target.json, detail) {
         (true, _) => shown.json(),

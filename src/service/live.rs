@@ -19,6 +19,7 @@ use crate::disk::drop::Quota;
 use crate::disk::folders::Folders;
 use crate::disk::secret;
 use crate::mail::Domain;
+use crate::net::resolver;
 use crate::net::tls;
 use crate::net::tls::Identity;
 use crate::net::tls::Pin;
@@ -186,6 +187,16 @@ fn smtp(config: &Config) -> server::settings::Settings {
             session: Some(limits.session_timeout),
         },
         ..Settings::new(config.hostname.clone())
+    }
+}
+
+/// What the configuration says to the resolver.
+pub fn names(config: &Config) -> resolver::Settings {
+    resolver::Settings {
+        servers: config.dns.servers.clone(),
+        timeout: Some(config.dns.timeout),
+        trust_ad: config.dns.trust_ad,
+        ..resolver::Settings::default()
     }
 }
 

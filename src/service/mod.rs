@@ -35,6 +35,7 @@ pub mod shared;
 pub mod show;
 pub mod signal;
 pub mod start;
+pub mod state;
 pub mod sts;
 pub mod targets;
 pub mod users;

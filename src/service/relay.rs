@@ -30,9 +30,11 @@ use crate::policy::route::Next;
 use crate::service::attempt;
 use crate::service::attempt::Attempt;
 use crate::service::conclude;
+use crate::service::event::Event;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::log::emit;
 use crate::service::secure;
 use crate::service::secure::Plan;
 use crate::service::shared::Service;
@@ -89,6 +91,7 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                     attempt::give_back(service, next, attempt);
                     return conclude::way_failed(service, next, failed.held, &failed.reason).await;
                 }
+                passed_over(service, next, &target, &failed);
                 targets.on_failure(failed);
                 first = attempt;
             }
@@ -156,6 +159,15 @@ async fn host(
             last: held,
         });
     }
+}
+
+/// Says why another host is tried; what the last one of a way came to is told of the way as a whole.
+fn passed_over(service: &Service, next: Next, target: &Target, failed: &Failed) {
+    emit(&Event::HostFailed {
+        way: &service.way_name(next),
+        host: &format!("{}:{}", target.peer.name, target.peer.port),
+        why: &failed.reason.to_string(),
+    });
 }
 
 /// Sends what is held for these domains over a connection that their host opened and turned around (RFC 2645 s4): it

@@ -33,7 +33,6 @@ use crate::net::random;
 use crate::net::tls::Tls;
 use crate::policy::guard::Guard;
 use crate::policy::guard::Rates;
-use crate::policy::health::Health;
 use crate::policy::route::Next;
 use crate::queue::Progress;
 use crate::queue::Stage;
@@ -169,26 +168,6 @@ impl Service {
             return known;
         }
         known.max(self.running().saturating_sub(came))
-    }
-
-    /// The ways on which a message waits that are held or down: name, that word, and why.
-    pub fn troubled(&self, stored: &Stored) -> Vec<(String, &'static str, String)> {
-        let envelope = &stored.accept.envelope;
-        let waiting = waiting(envelope, stored.progress.as_ref());
-        let recipients = waiting
-            .into_iter()
-            .filter_map(|at| envelope.recipients.get(at));
-        let mut troubled = Vec::new();
-        for (next, _) in self.ways_of(&self.live(), recipients) {
-            if let Some(Health::Down(down)) = self.ways.borrow().health(next) {
-                let word = if down.held { "held" } else { "down" };
-                troubled.push((next, word, down.why.clone()));
-            }
-        }
-        let named = troubled.into_iter();
-        named
-            .map(|(next, word, why)| (self.way_name(next), word, why))
-            .collect()
     }
 
     /// Notes the time in the journal now and then, and says when the clock turns out wrong or right. To be called when
@@ -407,9 +386,9 @@ impl Service {
         *self.drop.borrow_mut() = drop;
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
-        self.resolver.forget();
         self.policies.forget_failures();
         self.clock.hold(config.clock_floor);
+        self.resolver.apply(live::names(&config));
         self.reverse.forget();
         if let Err(error) = operators::guard(&config.control.socket, &config.operators) {
             let why = error.to_string();

@@ -14,6 +14,17 @@ use crate::queue::Progress;
 use crate::queue::Stage;
 use crate::service::event::Json;
 
+/// How a way stands that a message waits on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayShown {
+    /// As a sentence.
+    pub text: String,
+    /// As a JSON object.
+    pub json: String,
+    /// There is nothing to say against it.
+    pub works: bool,
+}
+
 /// What is known of a queued message.
 #[derive(Debug)]
 pub struct Shown<'a> {
@@ -27,8 +38,8 @@ pub struct Shown<'a> {
     pub progress: Option<&'a Progress>,
     /// Why it is held, when it is.
     pub hold: Option<&'a str>,
-    /// What keeps its ways from being tried: for each that is held or down, its name, that word, and why.
-    pub ways: &'a [(String, &'static str, String)],
+    /// How the ways stand that it waits on; empty when nobody runs to tell.
+    pub ways: Vec<WayShown>,
     /// When it is tried next; `None` when it is held, being tried now, or nobody runs to try it.
     pub due: Option<Duration>,
 }
@@ -91,12 +102,15 @@ impl Shown<'_> {
         if let Some(hold) = self.hold {
             return Some(format!("held: {hold}"));
         }
-        if let Some((way, word, why)) = self.ways.first() {
-            return Some(format!("way {way} is {word}: {why}"));
-        }
-        let progress = self.progress?;
-        let reason = progress.waiting().find_map(|at| progress.reason(at))?;
-        Some(reason.to_string())
+        let tried = self.progress.and_then(|progress| {
+            let reason = progress.waiting().find_map(|at| progress.reason(at))?;
+            Some(reason.to_string())
+        });
+        // One that was never tried waits for its way.
+        tried.or_else(|| {
+            let way = self.ways.iter().find(|way| !way.works)?;
+            Some(way.text.clone())
+        })
     }
 
     /// When it came, if the clock was right then.
@@ -152,9 +166,6 @@ impl Shown<'_> {
         if let Some(hold) = self.hold {
             let _ = writeln!(text, "held: {}", Escaped(hold.as_bytes()));
         }
-        for (way, word, why) in self.ways {
-            let _ = writeln!(text, "way {way} is {word}: {}", Escaped(why.as_bytes()));
-        }
         for (at, recipient) in envelope.recipients.iter().enumerate() {
             let to = recipient.address.to_string();
             let stage = self.stage(at);
@@ -163,6 +174,15 @@ impl Shown<'_> {
                 let _ = write!(text, ": {reason}");
             }
             text.push('\n');
+        }
+        text.push_str(&self.way_lines());
+        text
+    }
+
+    fn way_lines(&self) -> String {
+        let mut text = String::new();
+        for way in &self.ways {
+            let _ = writeln!(text, "way: {}", way.text);
         }
         text
     }
@@ -195,15 +215,6 @@ impl Shown<'_> {
         if let Some(hold) = self.hold {
             let _ = write!(out, ",\"held\":{}", Json(hold));
         }
-        for (at, (way, word, why)) in self.ways.iter().enumerate() {
-            let front = if at > 0 { "," } else { ",\"ways\":[" };
-            let (way, why) = (Json(way), Json(why));
-            let _ = write!(
-                out,
-                "{front}{{\"way\":{way},\"state\":\"{word}\",\"why\":{why}}}"
-            );
-        }
-        out.push_str(if self.ways.is_empty() { "" } else { "]" });
         out.push_str(",\"recipients\":[");
         for (at, recipient) in envelope.recipients.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
@@ -228,7 +239,12 @@ impl Shown<'_> {
             }
             out.push('}');
         }
-        out.push_str("]}\n");
+        out.push(']');
+        if !self.ways.is_empty() {
+            let ways: Vec<&str> = self.ways.iter().map(|way| way.json.as_str()).collect();
+            let _ = write!(out, ",\"ways\":[{}]", ways.join(","));
+        }
+        out.push_str("}\n");
         out
     }
 }
@@ -240,7 +256,7 @@ pub fn ago(now: Wall, then: Wall) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shown, span};
+    use super::{Shown, WayShown, span};
     use crate::base::{MsgId, Wall};
     use crate::mail::envelope::Recipient;
     use crate::mail::{Address, Envelope, Reason, Status};
@@ -296,7 +312,11 @@ mod tests {
             accept: &accept,
             progress: Some(&progress),
             hold: None,
-            ways: &[],
+            ways: vec![WayShown {
+                text: String::from("x.example: down"),
+                json: String::from("{}"),
+                works: false,
+            }],
             due: Some(Duration::from_secs(65)),
         };
         assert_eq!(
@@ -304,29 +324,12 @@ mod tests {
             "YGJ0        1234      2026-11-22T00:00:00Z  3      1m5s     a@nas.lan -> c@x.example\n            \
              mx.example said: 450 4.2.0 busy\\\\x1b\n"
         );
-        let held = [(
-            String::from("smtp.example:587"),
-            "held",
-            String::from("expired"),
-        )];
-        let waits = Shown {
-            ways: &held,
-            ..shown
-        };
-        let (line, detail, json) = (waits.line(), waits.detail(), waits.json());
-        let said = "way smtp.example:587 is held: expired\n";
-        assert!(
-            line.ends_with(said) && detail.contains(said),
-            "{line}{detail}"
-        );
-        let said = ",\"ways\":[{\"way\":\"smtp.example:587\",\"state\":\"held\",\"why\":\"expired\"}],\"recip";
-        assert!(json.contains(said), "{json}");
-        let shown = Shown { ways: &[], ..waits };
         let detail = shown.detail();
         assert!(
             detail.contains("to: b@x.example (delivered): 2.0.0 ok\n"),
             "{detail}"
         );
+        assert!(detail.ends_with("way: x.example: down\n"), "{detail}");
         assert!(
             shown
                 .json()

@@ -49,6 +49,13 @@ pub struct Way {
     pub told: Tick,
 }
 
+impl Way {
+    /// Of a held way: whether it goes out now, because its domain's host asked.
+    pub fn is_asked_for(&self) -> bool {
+        self.released || self.fetchers > 0
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Ways {
@@ -64,7 +71,7 @@ impl Ways {
     pub fn add(&mut self, next: Next, mut waiting: Waiting) {
         if next.is_held() {
             let way = self.way(next);
-            if !way.released && way.fetchers == 0 {
+            if !way.is_asked_for() {
                 waiting.due = NEVER;
             }
             let first = way.expires.unwrap_or(NEVER);
@@ -97,11 +104,6 @@ impl Ways {
     /// A way's state.
     pub fn way(&mut self, next: Next) -> &mut Way {
         self.ways.entry(next).or_default()
-    }
-
-    /// How a way is, if it was ever used.
-    pub fn health(&self, next: Next) -> Option<&Health> {
-        self.ways.get(&next).map(|way| &way.health)
     }
 
     /// Remembers whose a way is.
@@ -426,6 +428,11 @@ impl Ways {
             way.expires = None;
             way.told = Tick::default();
         }
+    }
+
+    /// One way, with how many wait on it.
+    pub fn one(&self, next: Next) -> (usize, Option<&Way>) {
+        (self.schedule.len(next), self.ways.get(&next))
     }
 
     /// When a message is due.
