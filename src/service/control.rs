@@ -353,9 +353,8 @@ async fn shown(
 fn waits_on(service: &Service, stored: &Stored) -> Vec<WayShown> {
     let live = service.live();
     let envelope = &stored.accept.envelope;
-    let waiting = waiting(envelope, stored.progress.as_ref());
     let mut seen = Vec::new();
-    for to in waiting
+    for to in waiting(envelope, stored.progress.as_ref())
         .into_iter()
         .filter_map(|at| envelope.recipients.get(at))
     {

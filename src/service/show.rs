@@ -8,6 +8,7 @@ use crate::base::MsgId;
 use crate::base::Wall;
 use crate::mail::Address;
 use crate::queue::Accept;
+use crate::queue::Dates;
 use crate::queue::Door;
 use crate::queue::Progress;
 use crate::queue::Stage;
@@ -112,6 +113,11 @@ impl Shown<'_> {
         })
     }
 
+    /// When it came, if the clock was right then.
+    fn arrived(&self) -> Option<Wall> {
+        (self.accept.dates == Dates::Good).then_some(self.accept.arrived)
+    }
+
     /// One line of a list, and the reason on a second one when there is one.
     pub fn line(&self) -> String {
         let envelope = &self.accept.envelope;
@@ -129,7 +135,8 @@ impl Shown<'_> {
             "{:<11} {:<9} {}  {:<6} {:<8} {}\n",
             self.id,
             self.bytes,
-            self.accept.arrived,
+            self.arrived()
+                .map_or_else(|| format!("{:<20}", "clock not set"), |at| at.to_string()),
             self.tries(),
             self.next(),
             Escaped(people.as_bytes()),
@@ -146,7 +153,10 @@ impl Shown<'_> {
         let mut text = format!(
             "id: {}\narrived: {} by {}\nfrom: {}\nsize: {} bytes\ntries: {}\nnext: {}\n",
             self.id,
-            self.accept.arrived,
+            self.arrived().map_or_else(
+                || String::from("while the clock was not set"),
+                |at| at.to_string()
+            ),
             Escaped(format!("{} ({})", door(self.accept.door), self.accept.origin).as_bytes()),
             Escaped(path(envelope.sender.as_ref()).as_bytes()),
             self.bytes,
@@ -189,9 +199,10 @@ impl Shown<'_> {
     pub fn json(&self) -> String {
         let envelope = &self.accept.envelope;
         let mut out = format!(
-            "{{\"id\":\"{}\",\"arrived\":\"{}\",\"door\":\"{}\",\"origin\":{},\"from\":{},\"bytes\":{},\"tries\":{}",
+            "{{\"id\":\"{}\",\"arrived\":{},\"door\":\"{}\",\"origin\":{},\"from\":{},\"bytes\":{},\"tries\":{}",
             self.id,
-            self.accept.arrived,
+            self.arrived()
+                .map_or_else(|| String::from("null"), |at| format!("\"{at}\"")),
             door(self.accept.door),
             Json(&self.accept.origin),
             Json(&path(envelope.sender.as_ref())),
