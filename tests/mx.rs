@@ -102,7 +102,7 @@ impl Drop for Nsd {
 struct Story {
     box_: Mailroot,
     port: u16,
-    _nsd: Nsd,
+    nsd: Nsd,
     folder: Folder,
 }
 
@@ -118,7 +118,7 @@ impl Story {
         Some(Self {
             box_,
             port,
-            _nsd: nsd,
+            nsd,
             folder,
         })
     }
@@ -277,7 +277,7 @@ fn what_name_servers_cannot_tell_passes() {
     }
     let status = story.ask(&["status"]);
     assert!(
-        status.contains("way elsewhere.test: down, next try in"),
+        status.contains("way elsewhere.test: down for ") && status.contains(", next try in "),
         "{status}"
     );
     assert!(status.contains("queued: 2 messages"), "{status}");
@@ -329,7 +329,9 @@ fn a_silent_host_slows_nobody_else() {
     assert_eq!(sink.messages().len(), 10);
     let status = story.ask(&["status"]);
     assert!(
-        status.contains("way silent.example: not tried yet, 9 waiting"),
+        status.contains(
+            "way silent.example: being tried, connected to silent.example [127.0.1.8], 9 waiting"
+        ),
         "{status}"
     );
 }
@@ -349,7 +351,7 @@ fn mail_never_comes_back_to_this_host() {
     let story = Story {
         box_,
         port,
-        _nsd: nsd,
+        nsd,
         folder,
     };
     let worse = story.sink("127.0.1.3");
@@ -492,6 +494,128 @@ fn a_smart_host_that_stands_in_is_kept_and_the_first_comes_back() {
     story.send(&["b3@x.example"]);
     story.box_.completed(3);
     assert_eq!(first.messages().len(), 1);
+}
+
+/// A host that greets every connection with this line and says no more; answers who connected from where.
+fn grumpy(ip: &str, port: u16, greeting: &'static str) -> std::sync::mpsc::Receiver<SocketAddr> {
+    let listener = TcpListener::bind((ip, port)).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let peer = stream.peer_addr().unwrap();
+            let _ = std::io::Write::write_all(&mut &stream, greeting.as_bytes());
+            if tell.send(peer).is_err() {
+                return;
+            }
+        }
+    });
+    told
+}
+
+#[test]
+fn a_host_that_refuses_the_session_is_passed_over_for_the_next() {
+    let records = "office MX 10 busy\noffice MX 20 closed\noffice MX 30 open\n\
+                   busy A 127.0.1.5\nclosed A 127.0.1.6\nopen A 127.0.1.1\n\
+                   nobody MX 10 busy\nnobody MX 20 closed\n";
+    let routes = format!("{BY_MX}source = [\"127.0.1.77\"]\n");
+    let Some(story) = Story::start("mx-refused", records, &routes) else {
+        return;
+    };
+    let busy = grumpy("127.0.1.5", story.port, "421 4.3.2 too busy\r\n");
+    let closed = grumpy("127.0.1.6", story.port, "554 5.7.1 not for you\r\n");
+    let open = story.sink("127.0.1.1");
+    story.send(&["b@office.example"]);
+    story.line(&[" delivered ", " to=b@office.example "]);
+    assert_eq!(open.messages().len(), 1);
+    let line = story.line(&[" host-failed ", " way=office.example host=busy.example:"]);
+    assert!(line.contains("421 4.3.2 too busy"), "{line}");
+    let source: std::net::IpAddr = "127.0.1.77".parse().unwrap();
+    assert_eq!(busy.recv_timeout(PATIENCE).unwrap().ip(), source);
+    assert_eq!(closed.recv_timeout(PATIENCE).unwrap().ip(), source);
+    // Where all refuse, the mail waits: a stranger's greeting is no verdict on it.
+    story.send(&["b@nobody.example"]);
+    let line = story.line(&[" way-down ", " way=nobody.example "]);
+    assert!(
+        line.contains("closed.example [127.0.1.6] said: 554 4.7.1 not for you"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_pace_is_kept() {
+    let routes =
+        "[[route]]\nhosts = [\"127.0.1.1:PORT\"]\ntls = \"off\"\nmessages_per_minute = 2\n";
+    let Some(story) = Story::start("mx-pace", "", routes) else {
+        return;
+    };
+    let sink = story.sink("127.0.1.1");
+    for n in 0..5 {
+        story.send(&[&format!("b{n}@x.example")]);
+    }
+    story.box_.completed(2);
+    let status = story.ask(&["status"]);
+    assert!(status.contains("at most 2 a minute, 3 waiting"), "{status}");
+    assert_eq!(sink.messages().len(), 2);
+}
+
+#[test]
+fn many_dead_domains_leave_room_for_the_living() {
+    let mut records = String::from("well A 127.0.1.1\n");
+    for n in 0..30 {
+        writeln!(records, "silent{n} A 127.0.1.8").unwrap();
+    }
+    let routes = format!(
+        "[delivery]\nretry = [\"1s\"]\n{BY_MX}greeting_timeout = \"1s\"\nconnections = 1\nconnections_total = 6\n"
+    );
+    let Some(story) = Story::start("mx-crowd", &records, &routes) else {
+        return;
+    };
+    let _silent = TcpListener::bind(("127.0.1.8", story.port)).unwrap();
+    let sink = story.sink("127.0.1.1");
+    for n in 0..30 {
+        story.send(&[&format!("b@silent{n}.example")]);
+    }
+    // By now each of them is known to be dead, and all of them are tried again all the time.
+    for n in 0..30 {
+        story.line(&[" way-down ", &format!(" way=silent{n}.example ")]);
+    }
+    let start = Instant::now();
+    for n in 0..5 {
+        story.send(&[&format!("b{n}@well.example")]);
+        story.line(&[" delivered ", &format!(" to=b{n}@well.example ")]);
+    }
+    assert_eq!(sink.messages().len(), 5);
+    // A turn of the thirty takes ten seconds.
+    assert!(
+        start.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_reload_asks_other_name_servers() {
+    let routes = BY_MX;
+    let Some(mut story) = Story::start("mx-reload", "one A 127.0.1.1\n", routes) else {
+        return;
+    };
+    let sink = story.sink("127.0.1.1");
+    story.send(&["b@two.example"]);
+    let line = story.line(&[" failed ", " to=b@two.example "]);
+    assert!(line.contains("no host or domain"), "{line}");
+    let old = story.nsd.address;
+    let elsewhere = story.folder.path().join("other");
+    fs::create_dir_all(&elsewhere).unwrap();
+    story.nsd = Nsd::start(&elsewhere, "two A 127.0.1.1\n");
+    let file = story.folder.path().join("mailroot.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text.replace(&old.to_string(), &story.nsd.address.to_string());
+    fs::write(&file, text).unwrap();
+    story.box_.signal("HUP");
+    story.line(&[" reloaded"]);
+    story.send(&["c@two.example"]);
+    story.line(&[" delivered ", " to=c@two.example "]);
+    assert_eq!(sink.messages().len(), 1);
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Box {
                     continue;
                 }
                 Order::Ready => {
-                    self.ways.way(ROUTE).health.on_success();
+                    self.ways.way(ROUTE).health.on_success(self.now);
                     match waiting
                         .take()
                         .or_else(|| self.ways.take(ROUTE, self.now, None))

@@ -97,7 +97,9 @@ fn mail_for_a_dead_hop_survives_a_restart_and_goes_when_it_is_back() {
     assert!(list.contains("a@nas.example -> b@office.example"), "{list}");
     let status = must(&mut mailroot(&["status"], &home), b"");
     assert!(
-        status.contains("queued: 1 messages") && status.contains("down, next try in"),
+        status.contains("queued: 1 messages")
+            && status.contains("down for ")
+            && status.contains(", next try in "),
         "{status}"
     );
     box_.kill();

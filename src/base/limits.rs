@@ -205,8 +205,9 @@ pub const DNS_TEXT: usize = 1024;
 /// Most name servers asked in one lookup (the C library reads three).
 pub const DNS_SERVERS: usize = 4;
 
-/// Answers kept in memory: a device sends to a handful of domains.
-pub const DNS_CACHE: usize = 64;
+/// Answers kept in memory: a device sends to a handful of domains, a small server by MX to some eighty at a time with
+/// three answers each.
+pub const DNS_CACHE: usize = 256;
 
 /// Shortest time an answer is kept, whatever its TTL: a burst of messages asks once.
 pub const DNS_KEEP_LEAST: Duration = Duration::from_secs(5);

@@ -14,6 +14,7 @@ use crate::config::Flags;
 use crate::config::model::Proof;
 use crate::disk::secret;
 use crate::disk::users::Users;
+use crate::mail::dkim::key::Key;
 use crate::net::TrustedClock;
 use crate::net::tls::Identity;
 use crate::net::tls::Tls;
@@ -46,6 +47,7 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
         let mut wrong = passwords(&config);
         wrong.extend(users(&config));
         wrong.extend(certificate(&config));
+        wrong.extend(keys(&config));
         for (other, theirs) in &seen {
             wrong.extend(shared(&config, theirs).map(|what| {
                 format!(
@@ -95,6 +97,19 @@ fn passwords(config: &Config) -> Vec<String> {
         .filter(|why| !why.is_private())
         .map(|why| why.to_string())
         .collect()
+}
+
+/// Keys that could not sign.
+fn keys(config: &Config) -> Vec<String> {
+    let read = config.dkim.iter().map(|dkim| {
+        let pem = match secret::key(&dkim.key) {
+            Err(why) if why.is_private() => return Ok(()),
+            pem => pem.map_err(|why| why.to_string())?,
+        };
+        let key = Key::from_pem(&pem).map_err(|why| format!("{}: {why}", dkim.key.display()));
+        key.map(|_| ())
+    });
+    read.filter_map(Result::err).collect()
 }
 
 /// Why nobody could log in, though somebody should.

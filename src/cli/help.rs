@@ -89,6 +89,11 @@ pub const COMMANDS: &[Command] = &[
                /etc/mailroot.users unless said.",
     },
     Command {
+        name: "dkim",
+        usage: "new|show --domain DOMAIN --selector NAME FILE",
+        help: "Makes a key that signs mail (new), or reads one (show), and prints the DNS record to publish.",
+    },
+    Command {
         name: "status",
         usage: "[--json] [--home DIR]",
         help: "Says whether the service is well, what waits, and what holds it up.",

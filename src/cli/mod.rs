@@ -4,6 +4,7 @@ mod ask;
 mod check;
 mod config;
 mod demo;
+mod dkim;
 mod help;
 mod init;
 mod install;
@@ -79,6 +80,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "init" => init::run(args),
         "install" => install::run(args),
         "passwd" => passwd::run(args),
+        "dkim" => dkim::run(args),
         "help" | "--help" | "-h" => help::run(args),
         "version" | "--version" | "-V" => version::run(),
         other => unknown(other),

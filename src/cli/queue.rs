@@ -147,6 +147,7 @@ fn form(target: &Target, id: MsgId, stored: &Stored, detail: bool) -> String {
         progress: stored.progress.as_ref(),
         hold: stored.hold.as_deref(),
         due: None,
+        ways: Vec::new(),
     };
     match (target.json, detail) {
         (true, _) => shown.json(),

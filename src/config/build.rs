@@ -16,6 +16,7 @@ use crate::config::model::Certificate;
 use crate::config::model::Config;
 use crate::config::model::Control;
 use crate::config::model::Delivery;
+use crate::config::model::Dkim;
 use crate::config::model::Dns;
 use crate::config::model::Limits;
 use crate::config::model::Listen;
@@ -92,6 +93,7 @@ impl Build {
             access: access(&settings.one("access")?)?,
             limits: self.limits(&settings.one("limits")?)?,
             delivery: self.delivery(&settings.one("delivery")?, &hostname)?,
+            dkim: self.dkim(settings, &home)?,
             pickup: pickup(&settings.one("pickup")?)?,
             badmail: badmail(&settings.one("badmail")?)?,
             dns: dns(&settings.one("dns")?)?,
@@ -471,6 +473,27 @@ impl Build {
             report_full: block.get("report_full")?,
         };
         Some(delivery)
+    }
+
+    fn dkim(&mut self, settings: &Settings, home: &Path) -> Option<Vec<Dkim>> {
+        let mut list = Vec::new();
+        for block in settings.all("dkim") {
+            let (domain, selector) = (block.get("domain"), block.get("selector"));
+            let key: Option<PathBuf> = block.get("key_file");
+            let (Some(domain), Some(selector), Some(key)) = (domain, selector, key) else {
+                if !block.spoiled {
+                    self.blame(block.place.clone(), Complaint::HalfOfDkim);
+                }
+                continue;
+            };
+            list.push(Dkim {
+                domain,
+                selector,
+                key: home.join(key),
+                forms: block.get::<&str>("canonicalization")?.parse().ok()?,
+            });
+        }
+        Some(list)
     }
 
     fn control(&mut self, block: &Block, home: &Path) -> Option<Control> {

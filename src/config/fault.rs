@@ -120,6 +120,8 @@ pub enum Complaint {
     LoginInClear,
     /// The first must be at least the second.
     Below(&'static str, &'static str),
+    /// A block of `[[dkim]]` that lacks a key.
+    HalfOfDkim,
     /// The drop folder is one of the folders that have another duty.
     DropTaken,
     /// A path that does not fit a Unix socket's address.
@@ -215,6 +217,9 @@ impl fmt::Display for Complaint {
                  insecure_auth = true when that is meant",
             ),
             Self::Below(key, least) => write!(f, "`{key}` is below `{least}`; it must be at least that"),
+            Self::HalfOfDkim => {
+                f.write_str("a signature needs `domain`, `selector` and `key_file`; give all three")
+            }
             Self::DropTaken => f.write_str(
                 "this folder has another duty (pickup, queue, badmail or sorttemp); take one of its own",
             ),

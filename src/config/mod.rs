@@ -141,6 +141,11 @@ mod tests {
             "listen" => {
                 format!("[[listen]]\n{line}[tls]\nself_signed = true\n[users]\nfile = '/u'\n")
             }
+            "dkim" => {
+                let needed = ["domain='d.example'\n", "selector='s'\n", "key_file='/k'\n"];
+                let others = needed.iter().filter(|line| !line.starts_with(row.name()));
+                format!("[[dkim]]\n{}{line}", others.copied().collect::<String>())
+            }
             "tls" if row.name() == "key" => format!("[tls]\ncertificate = '/y'\n{line}"),
             section => format!("[{section}]\n{line}"),
         }

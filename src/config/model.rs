@@ -9,6 +9,7 @@ use crate::config::kind::At;
 use crate::config::kind::Tls;
 use crate::mail::Address;
 use crate::mail::Domain;
+use crate::mail::dkim::canon::Forms;
 use crate::policy::access::Networks;
 use crate::policy::retry::Waits;
 use crate::policy::route::Pattern;
@@ -48,6 +49,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Attempts, expiry and reports.
     pub delivery: Delivery,
+    /// What signs mail that goes out.
+    pub dkim: Vec<Dkim>,
     /// The pickup folder.
     pub pickup: Pickup,
     /// The badmail folder.
@@ -307,6 +310,19 @@ pub struct Delivery {
     pub report_from: Address,
     /// Whether reports bring the whole message back.
     pub report_full: bool,
+}
+
+/// A key that signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dkim {
+    /// Whose mail.
+    pub domain: Domain,
+    /// The name of the key.
+    pub selector: Domain,
+    /// Where it is.
+    pub key: PathBuf,
+    /// The canonical forms.
+    pub forms: Forms,
 }
 
 /// The pickup folder.

@@ -136,6 +136,12 @@ pub const SECTIONS: &[Section] = &[
         help: "Attempts, expiry, and reports to senders.",
     },
     Section {
+        name: "dkim",
+        many: true,
+        help: "Signatures on mail that goes out, one block for each key. Mail is signed whose From is in the domain or below it; \
+               `mailroot dkim new` makes a key and prints what to publish.",
+    },
+    Section {
         name: "pickup",
         many: false,
         help: "The folder that programs put messages into.",
@@ -672,7 +678,8 @@ pub const ROWS: &[Row] = &[
         "delivery.retry",
         Kind::List(&Kind::Wait(1, 7 * DAY)),
         "1m, 1m, 1m, 15m, 30m, 1h, 4h",
-        "The waits between attempts; the last one repeats.",
+        "The waits between attempts; the last one repeats. A way that cannot be reached at all is looked at again after a \
+         quarter of an hour, or of its outage, where the list says longer.",
     )
     .iis("SmtpRemoteProgressiveRetry", "15,30,60,240 minutes"),
     Row::set(
@@ -714,6 +721,31 @@ pub const ROWS: &[Row] = &[
         Kind::Bool,
         "false",
         "Whether a report brings the whole message back, and not its header only.",
+    ),
+    // Signatures.
+    Row::unset(
+        "dkim.domain",
+        Kind::Domain,
+        "example.com",
+        "Whose mail is signed. Of several blocks those with the closest domain sign, each for itself.",
+    ),
+    Row::unset(
+        "dkim.selector",
+        Kind::Domain,
+        "nas",
+        "The name of the key: its record stands at SELECTOR._domainkey.DOMAIN.",
+    ),
+    Row::unset(
+        "dkim.key_file",
+        Kind::Path,
+        "/etc/mailroot.dkim.pem",
+        "The private key in PEM form, Ed25519 or RSA; it must be readable by its owner alone (chmod 600).",
+    ),
+    Row::set(
+        "dkim.canonicalization",
+        Kind::Word(&["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"]),
+        "relaxed/relaxed",
+        "What relays on the way may do to white space in the header and in the body without breaking the signature.",
     ),
     // Pickup.
     Row::set(

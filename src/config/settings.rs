@@ -154,7 +154,9 @@ impl fmt::Display for Print<'_> {
         }
         for section in SECTIONS {
             let mut blocks: Vec<Block> = self.settings.all(section.name).cloned().collect();
-            let none = self.settings.none_of.contains(&section.name) || section.name == "route";
+            // A block of these that says nothing would be a mistake.
+            let none = self.settings.none_of.contains(&section.name)
+                || matches!(section.name, "route" | "dkim");
             if blocks.is_empty() && self.all && !none {
                 blocks.push(Block::new(section, Place::Default));
             }

@@ -67,6 +67,19 @@ pub fn open(path: &Path) -> Result<File, BadFile> {
     Ok(File::from(file))
 }
 
+/// Longest key file.
+const LONGEST_KEY: u64 = 64 * 1024;
+
+/// The text of a file with a private key in it. Bytes that are no UTF-8 are replaced: keys stand in ASCII.
+pub fn key(path: &Path) -> Result<String, BadFile> {
+    let mut bytes = Vec::new();
+    open(path)?
+        .take(LONGEST_KEY)
+        .read_to_end(&mut bytes)
+        .map_err(|error| BadFile::Io(path.to_owned(), error))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// The password in such a file.
 pub fn read(path: &Path) -> Result<Secret, BadFile> {
     let file = open(path)?;

@@ -101,7 +101,7 @@ impl Default for Settings {
 /// The resolver of a service. Single-threaded, shared by `Rc`; several lookups may be under way at once.
 #[derive(Debug)]
 pub struct Resolver {
-    settings: Settings,
+    settings: RefCell<Settings>,
     cache: RefCell<Cache>,
     system: RefCell<Option<(Stamp, System)>>,
     /// The server that answered last is asked first, so that a dead one in front costs its timeout once.
@@ -122,11 +122,17 @@ impl Resolver {
     /// Nothing is read or asked yet.
     pub fn new(settings: Settings) -> Self {
         Self {
-            settings,
+            settings: RefCell::new(settings),
             cache: RefCell::new(Cache::new()),
             system: RefCell::new(None),
             first: Cell::new(0),
         }
+    }
+
+    /// Asks by other settings from now on.
+    pub fn apply(&self, settings: Settings) {
+        self.settings.replace(settings);
+        self.forget();
     }
 
     /// Forgets all answers: after a reload, or when the network has changed.
@@ -342,22 +348,23 @@ impl Resolver {
             mut plan,
             mut trust_ad,
         } = self.resolv_conf();
-        if !self.settings.servers.is_empty() {
-            plan.servers.clone_from(&self.settings.servers);
+        let settings = self.settings.borrow();
+        if !settings.servers.is_empty() {
+            plan.servers.clone_from(&settings.servers);
             trust_ad = false;
         }
         plan.servers.truncate(limits::DNS_SERVERS);
-        plan.timeout = self.settings.timeout.unwrap_or(plan.timeout);
-        plan.attempts = self.settings.attempts.unwrap_or(plan.attempts).max(1);
+        plan.timeout = settings.timeout.unwrap_or(plan.timeout);
+        plan.attempts = settings.attempts.unwrap_or(plan.attempts).max(1);
         System {
             plan,
-            trust_ad: trust_ad || self.settings.trust_ad,
+            trust_ad: trust_ad || settings.trust_ad,
         }
     }
 
     /// What `resolv.conf` says, read again only when it has changed.
     fn resolv_conf(&self) -> System {
-        let path = &self.settings.resolv_conf;
+        let path = &self.settings.borrow().resolv_conf;
         let stamp = stamp(path);
         let mut known = self.system.borrow_mut();
         if let (Some((old, system)), Some(stamp)) = (&*known, &stamp)
@@ -389,7 +396,7 @@ impl Resolver {
     /// The first line of the hosts file that gives something. The file is read each time, line by line: it may have
     /// changed, and block lists are too large to keep.
     fn find_in_hosts<T>(&self, mut find: impl FnMut(&str) -> Option<T>) -> Option<T> {
-        let file = File::open(&self.settings.hosts).ok()?;
+        let file = File::open(&self.settings.borrow().hosts).ok()?;
         let mut lines = BufReader::new(file.take(limits::HOSTS_FILE));
         let mut line = Vec::new();
         while lines
@@ -625,9 +632,18 @@ mod tests {
             attempts: Some(0),
             ..Settings::default()
         };
-        let plan = Resolver::new(settings).system().plan;
+        let resolver = Resolver::new(settings);
+        let plan = resolver.system().plan;
         assert_eq!(plan.servers.len(), limits::DNS_SERVERS);
         assert_eq!(plan.servers[0].port(), 5353);
         assert_eq!((plan.attempts, plan.timeout), (1, Duration::from_secs(7)));
+        resolver.apply(Settings {
+            servers: vec![([192, 0, 2, 77], 53).into()],
+            trust_ad: true,
+            ..Settings::default()
+        });
+        let system = resolver.system();
+        assert_eq!(servers(&system.plan), "192.0.2.77:53");
+        assert!(system.trust_ad);
     }
 }

@@ -10,6 +10,10 @@ use crate::base::Tick;
 use crate::policy::retry;
 use crate::policy::retry::Waits;
 
+/// Messages for which a connection of their own is worth a greeting, a handshake and a login, when everybody comes back
+/// at once. It is the number at which IIS opened another connection.
+pub const BATCH: usize = 20;
+
 /// What is known of a way out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Health {
@@ -18,6 +22,8 @@ pub enum Health {
     Unknown,
     /// The last session got as far as a transaction.
     Well,
+    /// The same, since just now: until then one session has to do for what little there is.
+    Back(Tick),
     /// The last attempt failed before any transaction.
     Down(Down),
 }
@@ -38,20 +44,24 @@ pub struct Down {
 }
 
 impl Health {
-    /// How many connections may be open at once now: none while down, one to find out, `most` when well.
-    pub fn allowed(&self, now: Tick, most: usize) -> usize {
+    /// How many connections may be open at once now, when so many messages are `waiting`: none while down, one to find
+    /// out, `most` when well; after an outage one, and one more for each [`BATCH`] of messages.
+    pub fn allowed(&self, now: Tick, most: usize, waiting: usize) -> usize {
         match self {
             Self::Well => most,
+            Self::Back(until) if *until <= now => most,
+            Self::Back(_) => most.min((waiting / BATCH).saturating_add(1)),
             Self::Unknown => most.min(1),
             Self::Down(down) if down.until <= now => most.min(1),
             Self::Down(_) => 0,
         }
     }
 
-    /// When a probe may go, if none may now.
+    /// When more may go than now.
     pub fn wakes(&self, now: Tick) -> Option<Tick> {
         match self {
             Self::Down(down) if down.until > now => Some(down.until),
+            Self::Back(until) if *until > now => Some(*until),
             _ => None,
         }
     }
@@ -62,10 +72,26 @@ impl Health {
     }
 
     /// A session got as far as a transaction. True when that is news.
-    pub fn on_success(&mut self) -> bool {
-        let news = !matches!(self, Self::Well);
-        *self = Self::Well;
-        news
+    pub fn on_success(&mut self, now: Tick) -> bool {
+        match self {
+            Self::Well => false,
+            Self::Back(until) => {
+                if *until <= now {
+                    *self = Self::Well;
+                }
+                false
+            }
+            Self::Unknown => {
+                // Nobody knows for how long a box was off, and what else starts with it.
+                *self = Self::Back(now.after(retry::ALONE));
+                true
+            }
+            Self::Down(down) => {
+                let alone = retry::alone_after(now.since(down.since));
+                *self = Self::Back(now.after(alone));
+                true
+            }
+        }
     }
 
     /// A session failed before any transaction. Answers how long the way now waits.
@@ -81,7 +107,12 @@ impl Health {
             Self::Down(down) => (down.since, down.failures),
             _ => (now, 0),
         };
-        let wait = waits.after(failures, chance);
+        let wait = if held {
+            // One login a step (promise G3).
+            waits.after(failures, chance)
+        } else {
+            waits.probe(failures, now.since(since), chance)
+        };
         *self = Self::Down(Down {
             since,
             failures: failures.saturating_add(1),
@@ -137,17 +168,24 @@ mod tests {
     fn a_way_that_is_down_gets_one_probe_a_step() {
         let (waits, mut health) = (Waits::default(), Health::default());
         let mut now = Tick::from_millis(1000);
-        assert_eq!(health.allowed(now, 4), 1);
+        assert_eq!(health.allowed(now, 4, 9), 1);
         for minutes in [1, 1, 1, 15, 30, 60, 240, 240] {
             let wait = health.on_failure(now, &waits, 0, true, "535".to_owned());
             assert_eq!(wait, Duration::from_secs(minutes * 60));
-            assert_eq!(health.allowed(now, 4), 0);
+            assert_eq!(health.allowed(now, 4, 9), 0);
             let until = health.wakes(now).unwrap();
             now = until;
-            assert_eq!((health.allowed(now, 4), health.wakes(now)), (1, None));
+            assert_eq!((health.allowed(now, 4, 9), health.wakes(now)), (1, None));
         }
-        assert!(health.is_held() && health.on_success() && !health.on_success());
-        assert_eq!(health.allowed(now, 4), 4);
+        assert!(health.is_held() && health.on_success(now) && !health.on_success(now));
+        // A day of outage: one session for a while, then all.
+        assert_eq!(health.allowed(now, 4, 9), 1);
+        let later = health.wakes(now).unwrap();
+        assert_eq!(
+            (later.since(now).as_secs(), health.allowed(later, 4, 9)),
+            (5, 4)
+        );
+        assert!(!health.on_success(later) && health == Health::Well);
     }
 
     #[test]
@@ -161,7 +199,7 @@ mod tests {
             let back = now.after(Duration::from_secs(600));
             let wait = health.on_network(back, u32::MAX).unwrap();
             assert_eq!(wait, Duration::from_secs(10));
-            assert_eq!(health.allowed(back.after(wait), 4), 1);
+            assert_eq!(health.allowed(back.after(wait), 4, 9), 1);
             health.on_failure(back.after(wait), &waits, 0, held, String::new())
         };
         assert_eq!(after(false), Duration::from_secs(60));
@@ -184,7 +222,7 @@ mod tests {
             health.on_failure(now, &waits, 0, false, String::new());
         }
         health.on_change();
-        assert_eq!(health.allowed(now, 4), 1);
+        assert_eq!(health.allowed(now, 4, 9), 1);
         let wait = health.on_failure(now, &waits, 0, false, String::new());
         assert_eq!(wait, Duration::from_secs(60));
     }

@@ -183,7 +183,8 @@ pub fn give_back(service: &Service, next: Next, attempt: Attempt) {
 
 /// What a session tells of a way that got as far as a transaction.
 pub fn way_well(service: &Service, next: Next) {
-    let news = service.ways.borrow_mut().way(next).health.on_success();
+    let now = service.now();
+    let news = service.ways.borrow_mut().way(next).health.on_success(now);
     if news {
         service.health.ring();
         emit(&Event::WayWell {

@@ -3,6 +3,8 @@
 //! Who asks is known from the kernel; what that one may do stands in [`operators`]. A change is in the log with the
 //! number of the user who ordered it.
 
+use std::cmp::Reverse;
+use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +18,9 @@ use smol::lock::Semaphore;
 use crate::base::MsgId;
 use crate::base::limits;
 use crate::config::Config;
+use crate::disk::body::Stored;
 use crate::mail::Domain;
 use crate::net::within::within;
-use crate::policy::health::Health;
 use crate::service::event::Event;
 use crate::service::event::Json;
 use crate::service::log::emit;
@@ -27,9 +29,12 @@ use crate::service::operators::Caller;
 use crate::service::operators::Standing;
 use crate::service::shared::Service;
 use crate::service::shared::StartError;
+use crate::service::shared::waiting;
 use crate::service::show::HEADING;
 use crate::service::show::Shown;
+use crate::service::show::WayShown;
 use crate::service::show::span;
+use crate::service::state::State;
 
 /// The first line of an answer that did what was asked.
 pub const OK: &str = "ok";
@@ -39,6 +44,9 @@ pub const REFUSED: &str = "refused";
 
 /// The first line of one to somebody who may not ask that; the sentence follows.
 pub const FORBIDDEN: &str = "forbidden";
+
+/// Ways that `status` shows to people.
+const WAYS_SHOWN: usize = 30;
 
 /// Longest request.
 const REQUEST: usize = 512;
@@ -211,44 +219,12 @@ fn find(service: &Service, id: &str) -> Result<MsgId, String> {
 }
 
 fn status(service: &Service, json: bool) -> String {
-    use std::fmt::Write;
     let live = service.live();
     let usage = service.journal.usage();
     let counts = service.counts.get();
     let now = service.now();
     let up = now.since(service.started);
-    let mut ways = String::new();
-    for (next, waiting, way) in service.ways.borrow().all() {
-        let health = way.map(|way| &way.health);
-        let (word, why, wait) = match health {
-            Some(Health::Down(down)) => (
-                if down.held { "held" } else { "down" },
-                down.why.as_str(),
-                Some(down.until.since(now)),
-            ),
-            _ if next.is_held() => ("held until it is fetched (ETRN or ATRN)", "", None),
-            Some(Health::Well) => ("well", "", None),
-            _ => ("not tried yet", "", None),
-        };
-        let name = live.name(next, way.and_then(|way| way.domain.as_ref()));
-        let _ = if json {
-            let comma = if ways.is_empty() { "" } else { "," };
-            write!(
-                ways,
-                "{comma}{{\"way\":{},\"state\":\"{word}\",\"waiting\":{waiting},\"why\":{}}}",
-                Json(&name),
-                Json(why)
-            )
-        } else {
-            let again =
-                wait.map_or_else(String::new, |wait| format!(", next try in {}", span(wait)));
-            let colon = if why.is_empty() { "" } else { ": " };
-            writeln!(
-                ways,
-                "way {name}: {word}{again}, {waiting} waiting{colon}{why}"
-            )
-        };
-    }
+    let ways = ways(service, json);
     if json {
         format!(
             "{{\"name\":{},\"version\":\"{}\",\"uptime_secs\":{},\"queued\":{},\"queued_bytes\":{},\"connections\":{},\
@@ -283,6 +259,32 @@ fn status(service: &Service, json: bool) -> String {
             counts.failed,
         )
     }
+}
+
+/// How every way stands; for people, the ones that most wait on.
+fn ways(service: &Service, json: bool) -> String {
+    let all = service.ways.borrow();
+    let states = all.all().into_iter();
+    let mut states: Vec<State> = states
+        .map(|(next, waiting, way)| State::new(service, next, waiting, way))
+        .collect();
+    if json {
+        let states: Vec<String> = states.iter().map(State::json).collect();
+        return states.join(",");
+    }
+    states.sort_by_key(|state| Reverse(state.waiting));
+    let mut text = String::new();
+    for state in states.iter().take(WAYS_SHOWN) {
+        let _ = writeln!(text, "way {}: {}", state.name, state.text());
+    }
+    if let Some(more) = states
+        .len()
+        .checked_sub(WAYS_SHOWN)
+        .filter(|more| *more > 0)
+    {
+        let _ = writeln!(text, "and {more} more ways (--json shows all)");
+    }
+    text
 }
 
 /// Writes the list as it is read, so that a long queue is never whole in memory.
@@ -333,7 +335,34 @@ async fn shown(
         progress: stored.stored.progress.as_ref(),
         hold: stored.stored.hold.as_deref(),
         due,
+        ways: waits_on(service, &stored.stored),
     }))
+}
+
+/// How the ways stand that a message waits on.
+fn waits_on(service: &Service, stored: &Stored) -> Vec<WayShown> {
+    let live = service.live();
+    let envelope = &stored.accept.envelope;
+    let all = waiting(envelope, stored.progress.as_ref());
+    let mut seen = Vec::new();
+    for to in all.into_iter().filter_map(|at| envelope.recipients.get(at)) {
+        let next = live.next(to.address.domain());
+        if !seen.contains(&next) && seen.len() < WAYS_SHOWN {
+            seen.push(next);
+        }
+    }
+    let all = service.ways.borrow();
+    seen.into_iter()
+        .map(|next| {
+            let (waiting, way) = all.one(next);
+            let state = State::new(service, next, waiting, way);
+            WayShown {
+                text: format!("{}: {}", state.name, state.text()),
+                json: state.json(),
+                works: state.why.is_empty(),
+            }
+        })
+        .collect()
 }
 
 async fn show(service: &Rc<Service>, id: &str, json: bool) -> Result<String, String> {

@@ -160,6 +160,11 @@ pub enum Event<'a> {
     WayWell {
         way: &'a str,
     },
+    HostFailed {
+        way: &'a str,
+        host: &'a str,
+        why: &'a str,
+    },
     NetworkBack {
         wait_secs: u64,
     },
@@ -427,6 +432,12 @@ impl Event<'_> {
             Self::WayWell { way } => {
                 put("way", Text(way));
                 "way-well"
+            }
+            Self::HostFailed { way, host, why } => {
+                put("way", Text(way));
+                put("host", Text(host));
+                put("why", Text(why));
+                "host-failed"
             }
             Self::NetworkBack { wait_secs } => {
                 put("wait", Number(*wait_secs));

@@ -19,6 +19,8 @@ use crate::disk::drop::Quota;
 use crate::disk::folders::Folders;
 use crate::disk::secret;
 use crate::mail::Domain;
+use crate::mail::dkim::signing::Signer;
+use crate::net::resolver;
 use crate::net::tls;
 use crate::net::tls::Identity;
 use crate::net::tls::Pin;
@@ -26,6 +28,7 @@ use crate::net::tls::Trust;
 use crate::policy::route::Next;
 use crate::service::certificate::Certificate;
 use crate::service::door::Door;
+use crate::service::sign;
 use crate::service::users::Users;
 use crate::smtp::client::settings;
 use crate::smtp::server;
@@ -45,6 +48,8 @@ pub struct Live {
     pub users: Option<Arc<Users>>,
     /// TLS to servers of MTA-STS policies, and to exchangers that such a policy speaks of.
     pub sts_tls: tls::Client,
+    /// What signs mail that goes out.
+    pub signers: Vec<Signer>,
 }
 
 /// One way out at work.
@@ -108,6 +113,7 @@ impl Live {
             doors: doors.collect(),
             certificate,
             users,
+            signers: sign::signers(&config)?,
             config,
         }))
     }
@@ -187,6 +193,16 @@ fn smtp(config: &Config) -> server::settings::Settings {
             session: Some(limits.session_timeout),
         },
         ..Settings::new(config.hostname.clone())
+    }
+}
+
+/// What the configuration says to the resolver.
+pub fn names(config: &Config) -> resolver::Settings {
+    resolver::Settings {
+        servers: config.dns.servers.clone(),
+        timeout: Some(config.dns.timeout),
+        trust_ad: config.dns.trust_ad,
+        ..resolver::Settings::default()
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Outgoing {
     pub form: Body,
     /// Its bytes now, before stuffing.
     pub size: u64,
+    /// What stands before it: its signatures.
+    front: String,
 }
 
 /// Why this peer cannot get a message, as a status and a sentence for its report.
@@ -48,6 +50,7 @@ impl Outgoing {
             plan: None,
             form: envelope.body,
             size: body.len(),
+            front: String::new(),
         };
         let mut glance = Glance::default();
         if !Blocks::of(body, None)
@@ -104,7 +107,21 @@ impl Outgoing {
             },
             plan: Some(plan),
             size,
+            front: String::new(),
         })
+    }
+
+    /// Fields that go before the message, which is as [`Outgoing::blocks`] gives it.
+    pub fn put_in_front(&mut self, fields: String) {
+        self.size = self
+            .size
+            .saturating_add(u64::try_from(fields.len()).unwrap_or(u64::MAX));
+        self.front = fields;
+    }
+
+    /// What was put there.
+    pub fn front(&self) -> &str {
+        &self.front
     }
 
     /// Whether the message goes as it is.
@@ -112,7 +129,7 @@ impl Outgoing {
         self.plan.is_none()
     }
 
-    /// The message from its beginning.
+    /// The message from its beginning, without what was put in front.
     pub fn blocks<'a>(&self, body: &'a mut StoredBody) -> Blocks<'a> {
         Blocks::of(body, self.plan.as_ref())
     }

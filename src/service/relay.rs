@@ -28,9 +28,11 @@ use crate::policy::route::Next;
 use crate::service::attempt;
 use crate::service::attempt::Attempt;
 use crate::service::conclude;
+use crate::service::event::Event;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::log::emit;
 use crate::service::outgoing::Outgoing;
 use crate::service::secure;
 use crate::service::secure::Plan;
@@ -38,6 +40,7 @@ use crate::service::sending::Sending;
 use crate::service::sending::Sent;
 use crate::service::sending::write;
 use crate::service::shared::Service;
+use crate::service::sign;
 use crate::service::targets::End;
 use crate::service::targets::Failed;
 use crate::service::targets::Target;
@@ -90,6 +93,7 @@ pub async fn session(service: &Rc<Service>, next: Next) {
                     attempt::give_back(service, next, attempt);
                     return conclude::way_failed(service, next, failed.held, &failed.reason).await;
                 }
+                passed_over(service, next, &target, &failed);
                 targets.on_failure(failed);
                 first = attempt;
             }
@@ -157,6 +161,15 @@ async fn host(
             last: held,
         });
     }
+}
+
+/// Says why another host is tried; what the last one of a way came to is told of the way as a whole.
+fn passed_over(service: &Service, next: Next, target: &Target, failed: &Failed) {
+    emit(&Event::HostFailed {
+        way: &service.way_name(next),
+        host: &format!("{}:{}", target.peer.name, target.peer.port),
+        why: &failed.reason.to_string(),
+    });
 }
 
 /// Sends what is held for these domains over a connection that their host opened and turned around (RFC 2645 s4): it
@@ -455,7 +468,7 @@ impl Talk<'_> {
                     };
                     match message {
                         Some(mut attempt) => {
-                            outgoing = give(&mut client, &mut attempt).await;
+                            outgoing = self.give(&mut client, &mut attempt).await;
                             current = Some(attempt);
                         }
                         None => client.on_quit(),
@@ -488,12 +501,9 @@ impl Talk<'_> {
                     }
                 }
                 Order::Finished(outcomes) => {
-                    if let Some(mut attempt) = current.take() {
-                        // A peer that offers DSN reports for itself (RFC 3461 s5.2.1).
-                        attempt.done = (!client.offer().dsn).then_some(Action::Relayed);
-                        let places = attempt.recipients.clone();
-                        let outcomes = places.into_iter().zip(outcomes).collect();
-                        conclude::conclude(service, self.next.get(), attempt, outcomes).await;
+                    if let Some(attempt) = current.take() {
+                        let reports = client.offer().dsn;
+                        self.finished(attempt, outcomes, reports).await;
                     }
                 }
                 Order::Refused(outcome) => refused = Some(outcome),
@@ -518,6 +528,28 @@ impl Talk<'_> {
             (None, None) => {}
         }
         None
+    }
+
+    /// Gives a message to the machine, in a form that the peer takes, and signed; if there is no such form it is over.
+    async fn give(&self, client: &mut Client, attempt: &mut Attempt) -> Option<Outgoing> {
+        let message = &mut attempt.message;
+        let envelope = &message.stored.accept.envelope;
+        match Outgoing::prepare(envelope, &mut message.body, client.offer()).await {
+            Ok(mut outgoing) => {
+                let (blocks, at) = (
+                    outgoing.blocks(&mut message.body),
+                    self.service.clock.believed(),
+                );
+                let signature = sign::sign(&self.live.signers, blocks, at).await;
+                outgoing.put_in_front(signature);
+                client.on_message(message_of(attempt, &outgoing));
+                Some(outgoing)
+            }
+            Err((status, text)) => {
+                client.on_unfit(attempt.recipients.len(), status, text);
+                None
+            }
+        }
     }
 
     /// The handshake behind STARTTLS.
@@ -547,6 +579,14 @@ impl Talk<'_> {
         self.broken.set(true);
         let text = format!("{error}{}", self.plan.because);
         client.on_tls_failed(&text, error.is_setup());
+    }
+
+    /// A message is through. A peer that `reports` tells of its deliveries itself (RFC 3461 s5.2.1).
+    async fn finished(&self, mut attempt: Attempt, outcomes: Vec<Outcome>, reports: bool) {
+        attempt.done = (!reports).then_some(Action::Relayed);
+        let places = attempt.recipients.clone();
+        let outcomes = places.into_iter().zip(outcomes).collect();
+        conclude::conclude(self.service, self.next.get(), attempt, outcomes).await;
     }
 
     /// The next message, waited for a little while; `None` when none comes, the peer hangs up, or the configuration
@@ -605,22 +645,6 @@ impl Talk<'_> {
             if !more {
                 return None;
             }
-        }
-    }
-}
-
-/// Gives a message to the machine, in a form that the peer takes; if there is none it is over.
-async fn give(client: &mut Client, attempt: &mut Attempt) -> Option<Outgoing> {
-    let message = &mut attempt.message;
-    let envelope = &message.stored.accept.envelope;
-    match Outgoing::prepare(envelope, &mut message.body, client.offer()).await {
-        Ok(outgoing) => {
-            client.on_message(message_of(attempt, &outgoing));
-            Some(outgoing)
-        }
-        Err((status, text)) => {
-            client.on_unfit(attempt.recipients.len(), status, text);
-            None
         }
     }
 }

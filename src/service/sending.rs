@@ -58,6 +58,7 @@ impl Sending<'_> {
         message: &mut StoredMessage,
         outgoing: &Outgoing,
     ) -> Sent {
+        stuffer.push(outgoing.front().as_bytes(), self.out);
         let plain = message.body.inline().filter(|_| outgoing.is_plain());
         if let Some(bytes) = plain {
             stuffer.push(bytes, self.out);

@@ -386,7 +386,7 @@ impl Service {
         *self.drop.borrow_mut() = drop;
         log::start(config.log.level, config.log.json);
         self.tls.forget_roots();
-        self.resolver.forget();
+        self.resolver.apply(live::names(&config));
         self.policies.forget_failures();
         self.clock.hold(config.clock_floor);
         self.reverse.forget();

@@ -13,6 +13,17 @@ use crate::queue::Progress;
 use crate::queue::Stage;
 use crate::service::event::Json;
 
+/// How a way stands that a message waits on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WayShown {
+    /// As a sentence.
+    pub text: String,
+    /// As a JSON object.
+    pub json: String,
+    /// There is nothing to say against it.
+    pub works: bool,
+}
+
 /// What is known of a queued message.
 #[derive(Debug)]
 pub struct Shown<'a> {
@@ -26,6 +37,8 @@ pub struct Shown<'a> {
     pub progress: Option<&'a Progress>,
     /// Why it is held, when it is.
     pub hold: Option<&'a str>,
+    /// How the ways stand that it waits on; empty when nobody runs to tell.
+    pub ways: Vec<WayShown>,
     /// When it is tried next; `None` when it is held, being tried now, or nobody runs to try it.
     pub due: Option<Duration>,
 }
@@ -88,9 +101,15 @@ impl Shown<'_> {
         if let Some(hold) = self.hold {
             return Some(format!("held: {hold}"));
         }
-        let progress = self.progress?;
-        let reason = progress.waiting().find_map(|at| progress.reason(at))?;
-        Some(reason.to_string())
+        let tried = self.progress.and_then(|progress| {
+            let reason = progress.waiting().find_map(|at| progress.reason(at))?;
+            Some(reason.to_string())
+        });
+        // One that was never tried waits for its way.
+        tried.or_else(|| {
+            let way = self.ways.iter().find(|way| !way.works)?;
+            Some(way.text.clone())
+        })
     }
 
     /// One line of a list, and the reason on a second one when there is one.
@@ -146,6 +165,15 @@ impl Shown<'_> {
             }
             text.push('\n');
         }
+        text.push_str(&self.way_lines());
+        text
+    }
+
+    fn way_lines(&self) -> String {
+        let mut text = String::new();
+        for way in &self.ways {
+            let _ = writeln!(text, "way: {}", way.text);
+        }
         text
     }
 
@@ -200,7 +228,12 @@ impl Shown<'_> {
             }
             out.push('}');
         }
-        out.push_str("]}\n");
+        out.push(']');
+        if !self.ways.is_empty() {
+            let ways: Vec<&str> = self.ways.iter().map(|way| way.json.as_str()).collect();
+            let _ = write!(out, ",\"ways\":[{}]", ways.join(","));
+        }
+        out.push_str("}\n");
         out
     }
 }
@@ -212,7 +245,7 @@ pub fn ago(now: Wall, then: Wall) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Shown, span};
+    use super::{Shown, WayShown, span};
     use crate::base::{MsgId, Wall};
     use crate::mail::envelope::Recipient;
     use crate::mail::{Address, Envelope, Reason, Status};
@@ -268,6 +301,11 @@ mod tests {
             accept: &accept,
             progress: Some(&progress),
             hold: None,
+            ways: vec![WayShown {
+                text: String::from("x.example: down"),
+                json: String::from("{}"),
+                works: false,
+            }],
             due: Some(Duration::from_secs(65)),
         };
         assert_eq!(
@@ -280,6 +318,7 @@ mod tests {
             detail.contains("to: b@x.example (delivered): 2.0.0 ok\n"),
             "{detail}"
         );
+        assert!(detail.ends_with("way: x.example: down\n"), "{detail}");
         assert!(
             shown
                 .json()

@@ -29,7 +29,6 @@ use crate::net::listen::Place;
 use crate::net::manager;
 use crate::net::manager::State;
 use crate::net::ready;
-use crate::net::resolver;
 use crate::net::signals::Signal;
 use crate::net::signals::Signals;
 use crate::net::tls::Tls;
@@ -94,12 +93,7 @@ fn open(
     let worker = Worker::start().map_err(io)?;
     let clock = Arc::new(TrustedClock::new());
     let tls = Tls::new(Arc::clone(&clock));
-    let names = resolver::Settings {
-        servers: config.dns.servers.clone(),
-        timeout: Some(config.dns.timeout),
-        trust_ad: config.dns.trust_ad,
-        ..resolver::Settings::default()
-    };
+    let names = live::names(&config);
     let limits = &config.limits;
     let options = Options {
         queue_bytes: limits.queue_bytes,

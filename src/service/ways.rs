@@ -49,6 +49,13 @@ pub struct Way {
     pub told: Tick,
 }
 
+impl Way {
+    /// Of a held way: whether it goes out now, because its domain's host asked.
+    pub fn is_asked_for(&self) -> bool {
+        self.released || self.fetchers > 0
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Ways {
@@ -64,7 +71,7 @@ impl Ways {
     pub fn add(&mut self, next: Next, mut waiting: Waiting) {
         if next.is_held() {
             let way = self.way(next);
-            if !way.released && way.fetchers == 0 {
+            if !way.is_asked_for() {
                 waiting.due = NEVER;
             }
             let first = way.expires.unwrap_or(NEVER);
@@ -192,19 +199,26 @@ impl Ways {
             if opens(&self.paces, next, now, &pace).is_some() {
                 continue;
             }
+            let waiting = self.schedule.len(next);
             let (allowed, open, lingering, turn, probe) = match self.ways.get(&next) {
                 Some(way) if way.fetchers > 0 => continue,
                 Some(way) => {
                     if way.lingering > 0 {
                         way.linger.ring();
                     }
-                    let allowed = way.health.allowed(now, most(next));
+                    let allowed = way.health.allowed(now, most(next), waiting);
                     let probe = matches!(way.health, Health::Down(_));
                     (allowed, way.sessions, way.lingering, way.turn, probe)
                 }
-                None => (Health::default().allowed(now, most(next)), 0, 0, 0, false),
+                None => (
+                    Health::default().allowed(now, most(next), waiting),
+                    0,
+                    0,
+                    0,
+                    false,
+                ),
             };
-            let count = self.schedule.len(next).saturating_sub(lingering);
+            let count = waiting.saturating_sub(lingering);
             let count = count.min(allowed.saturating_sub(open));
             if count > 0 {
                 all.push(Wish {
@@ -423,6 +437,11 @@ impl Ways {
         }
     }
 
+    /// One way, with how many wait on it.
+    pub fn one(&self, next: Next) -> (usize, Option<&Way>) {
+        (self.schedule.len(next), self.ways.get(&next))
+    }
+
     /// When a message is due.
     pub fn due_of(&self, id: MsgId) -> Option<Tick> {
         self.schedule.due_of(id)
@@ -503,7 +522,11 @@ mod tests {
         assert_eq!(wanted(&mut ways, now), [(next, 1)]);
         ways.way(next).sessions = 1;
         assert_eq!(wanted(&mut ways, now), []);
-        ways.way(next).health.on_success();
+        ways.way(next).health.on_success(now);
+        // Nine messages are not worth another connection at once.
+        assert_eq!(wanted(&mut ways, now), []);
+        assert_eq!(wakes(&ways, now), Some(at(5010)));
+        let now = at(5010);
         assert_eq!(wanted(&mut ways, now), [(next, 3)]);
         ways.way(next).sessions = 4;
         assert_eq!((wanted(&mut ways, now).len(), wakes(&ways, now)), (0, None));
@@ -513,7 +536,7 @@ mod tests {
     fn a_lingering_session_takes_the_next_message() {
         let mut ways = with(1);
         let way = ways.way(Next::Route(0));
-        way.health.on_success();
+        way.health.on_success(at(10));
         (way.sessions, way.lingering) = (1, 1);
         assert_eq!(wanted(&mut ways, at(10)), []);
     }
@@ -669,7 +692,7 @@ mod tests {
     #[test]
     fn a_route_with_a_pace_wakes_when_its_minute_has_room() {
         let (mut ways, next, pace) = (with(5), Next::Route(0), Some(2));
-        ways.way(next).health.on_success();
+        ways.way(next).health.on_success(at(10));
         assert!(ways.take(next, at(10), pace).is_some() && ways.take(next, at(10), pace).is_some());
         assert_eq!(ways.take(next, at(10), pace), None);
         assert_eq!(ways.wanted(at(10), |_| 4, |_| pace), []);
