@@ -298,3 +298,39 @@ fn a_key_that_others_can_read_or_that_is_none_is_refused_in_a_sentence() {
         );
     }
 }
+
+/// The hop takes seven bits only: what is signed is the message as it was re-encoded.
+#[test]
+fn what_is_re_encoded_for_a_peer_is_signed_after_that() {
+    let Some(python) = python() else { return };
+    if !have("openssl") {
+        return;
+    }
+    let folder = Folder::new("dkim-seven");
+    let (file, records) = key(&folder, "ed", false);
+    for offer in ["PIPELINING", "CHUNKING"] {
+        let (port, got) = hop(offer);
+        let box_ = start(&folder, port, &block(&file, "ed", "relaxed/relaxed"));
+        let text =
+            "To: b@office.example\r\nSubject: seven\r\n\r\ngr\u{fc}\u{df}e from the box \r\n";
+        // Once in a journal record, once in a file of its own.
+        for times in [1, 6_000] {
+            let body = "and a line with \u{e9}\r\n".repeat(times);
+            send(
+                &box_,
+                "Nas <root@nas.example>",
+                format!("{text}{body}").as_bytes(),
+            );
+            let got = got.recv().unwrap();
+            assert!(got.message.is_ascii());
+            assert!(
+                got.mail.contains(&format!("SIZE={}", got.message.len())),
+                "{}",
+                got.mail
+            );
+            let wanted = "ed25519-sha256 relaxed/relaxed ed@nas.example good\n1 signatures";
+            assert_eq!(verify(&folder, python, &records, &got.message), wanted);
+        }
+        box_.stop();
+    }
+}

@@ -51,6 +51,7 @@ impl Outgoing {
             form: envelope.body,
             front: String::new(),
             size: body.len(),
+            front: String::new(),
         };
         let mut glance = Glance::default();
         if !Blocks::of(body, None)
@@ -108,6 +109,7 @@ impl Outgoing {
             plan: Some(plan),
             front: String::new(),
             size,
+            front: String::new(),
         })
     }
 
@@ -132,7 +134,7 @@ impl Outgoing {
         self.plan.is_none()
     }
 
-    /// The message from its beginning.
+    /// The message from its beginning, without what was put in front.
     pub fn blocks<'a>(&self, body: &'a mut StoredBody) -> Blocks<'a> {
         Blocks::of(body, self.plan.as_ref())
     }
