@@ -51,7 +51,6 @@ impl Outgoing {
             form: envelope.body,
             front: String::new(),
             size: body.len(),
-            front: String::new(),
         };
         let mut glance = Glance::default();
         if !Blocks::of(body, None)
@@ -109,7 +108,6 @@ impl Outgoing {
             plan: Some(plan),
             front: String::new(),
             size,
-            front: String::new(),
         })
     }
 
