@@ -37,6 +37,7 @@ use mailroot::smtp::client::{self, Client};
 use mailroot::smtp::fault::Fault;
 use mailroot::smtp::outcome::Role;
 use mailroot::smtp::sasl::Verifier;
+use mailroot::smtp::sasl::cram::Cram;
 use mailroot::smtp::sasl::mechanism::{Mechanism, Mechanisms};
 use mailroot::smtp::server::{self, Server, Started};
 
@@ -210,6 +211,7 @@ impl<'a> ServerSide<'a> {
                     "auth" => {
                         settings.auth.plain = value.contains("PLAIN");
                         settings.auth.login = value.contains("LOGIN");
+                        settings.auth.cram_md5 = value.contains("CRAM-MD5");
                         settings.auth.scram_sha_256 = value.contains("SCRAM");
                     }
                     "default_domain" => {
@@ -375,6 +377,21 @@ impl<'a> ServerSide<'a> {
                 }
                 Order::CheckPassword { name, password } => {
                     let right = (name, password) == ("tim", "tanstaaftanstaaf");
+                    let verdict = if right {
+                        Ok(())
+                    } else {
+                        Err(Fault::AuthFailed)
+                    };
+                    self.machine.on_verdict(verdict);
+                }
+                Order::MakeChallenge => self.machine.on_challenge("1896.697170952"),
+                Order::CheckProof {
+                    name,
+                    challenge,
+                    digest,
+                } => {
+                    let cram = Cram::derive("tanstaaftanstaaf");
+                    let right = name == "tim" && cram.check(challenge, digest);
                     let verdict = if right {
                         Ok(())
                     } else {

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{Folder, MAILROOT, Mailroot, PATIENCE, must};
+use mailroot::smtp::sasl;
 use mailroot::smtp::sasl::codec;
 use mailroot::smtp::sasl::scram::{Binding, Hash, ScramClient};
 use story::{Story, unescape};
@@ -46,7 +47,7 @@ fn wish(story: &Story, users: &Path) -> Option<Wish> {
     let (mut tls, mut far) = ("", false);
     let mut auth = String::new();
     // A nonce of ours that the story knows beforehand.
-    let known = |rest: &str| rest.contains("cj1yT3ByTkdmd0ViZVJX");
+    let known = |rest: &str| rest.contains("cj1yT3ByTkdmd0ViZVJX") || rest.contains("PDE4OTYu");
     for (_, word, rest) in &story.lines {
         let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
         match (word.as_str(), key) {
@@ -62,6 +63,7 @@ fn wish(story: &Story, users: &Path) -> Option<Wish> {
                 far = true;
             }
             ("set", "require_auth") => listen += "require_auth = true\n",
+            ("set", "auth") if value.contains("CRAM-MD5") => return None,
             ("set", "auth_without_tls") => listen += "insecure_auth = true\n",
             ("set", "auth") => {
                 auth = format!("[users]\nfile = \"{}\"\n", users.display());
@@ -86,7 +88,8 @@ fn users(folder: &Folder) -> PathBuf {
     let file = folder.path().join("users");
     for (name, password) in [("tim", "tanstaaftanstaaf"), ("user", "pencil"), ("a", "b")] {
         let mut command = Command::new(MAILROOT);
-        command.args(["passwd", "--users"]).arg(&file).arg(name);
+        command.args(["passwd", "--cram-md5", "--users"]);
+        command.arg(&file).arg(name);
         must(&mut command, format!("{password}\n").as_bytes());
     }
     file
@@ -394,15 +397,21 @@ fn each_mechanism_logs_in_to_the_real_service_in_clear_and_inside_tls() {
     let service = start(
         &folder,
         &format!(
-            "[[listen]]\naddress = \"127.0.0.1:{starttls}\"\n\
-             [[listen]]\naddress = \"127.0.0.1:{implicit}\"\ntls = \"implicit\"\n\
+            "[[listen]]\naddress = \"127.0.0.1:{starttls}\"\ncram_md5 = true\n\
+             [[listen]]\naddress = \"127.0.0.1:{implicit}\"\ncram_md5 = true\ntls = \"implicit\"\n\
              [tls]\nself_signed = true\n[users]\nfile = \"{}\"\n[access]\nrelay = []\n",
             users.display()
         ),
     );
     let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
     for how in ["clear", "starttls", "implicit"] {
-        for mechanism in ["PLAIN", "LOGIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"] {
+        for mechanism in [
+            "PLAIN",
+            "LOGIN",
+            "CRAM-MD5",
+            "SCRAM-SHA-256",
+            "SCRAM-SHA-256-PLUS",
+        ] {
             for (password, right) in [("pencil", true), ("pen", false)] {
                 let at = format!("{mechanism} {how} {password}");
                 let port = if how == "implicit" {
@@ -465,6 +474,11 @@ fn login(
             assert_eq!(ask(peer, "AUTH LOGIN".to_owned()), "334 VXNlcm5hbWU6");
             assert_eq!(ask(peer, encoded("user")), "334 UGFzc3dvcmQ6");
             ask(peer, encoded(password))
+        }
+        "CRAM-MD5" => {
+            let said = ask(peer, "AUTH CRAM-MD5".to_owned());
+            let challenge = codec::decode(said.strip_prefix("334 ").unwrap().as_bytes());
+            ask(peer, sasl::cram_md5("user", password, &challenge.unwrap()))
         }
         scram => {
             let binding = match (scram, exporter) {

@@ -84,7 +84,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "passwd",
-        usage: "[--users FILE] [--delete] NAME | --list",
+        usage: "[--users FILE] [--delete | --cram-md5] NAME | --list",
         help: "Gives a user of the SMTP server a password, asked for or read from standard input; the file is \
                /etc/mailroot.users unless said.",
     },

@@ -1,5 +1,5 @@
 //! `mailroot passwd [--users FILE] NAME`: gives a user of the SMTP server a password, `--delete` takes the user out,
-//! `--list` names all.
+//! `--list` names all; `--cram-md5` keeps what that mechanism needs as well.
 //!
 //! Never: takes a password from the command line, where every program on the host can read it, or keeps one.
 
@@ -25,6 +25,7 @@ use crate::disk::users::Users;
 use crate::disk::users::is_name;
 use crate::net::random;
 use crate::smtp::sasl::Verifier;
+use crate::smtp::sasl::cram::Cram;
 
 /// Where the users are without `--users`.
 const FILE: &str = "/etc/mailroot.users";
@@ -40,7 +41,8 @@ fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -
 
 /// What is to be done.
 enum Task {
-    Put(String),
+    /// With a verifier for CRAM-MD5 as well, or not.
+    Put(String, bool),
     Delete(String),
     List,
 }
@@ -69,12 +71,13 @@ fn with(
 
 fn task(args: &mut lexopt::Parser) -> Result<(PathBuf, Task), Stop> {
     let (mut file, mut name) = (PathBuf::from(FILE), None);
-    let (mut delete, mut list) = (false, false);
+    let (mut delete, mut list, mut cram) = (false, false, false);
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("users") => file = PathBuf::from(args.value()?),
             lexopt::Arg::Long("delete") => delete = true,
             lexopt::Arg::Long("list") => list = true,
+            lexopt::Arg::Long("cram-md5") => cram = true,
             lexopt::Arg::Value(value) if name.is_none() => name = Some(load::text_of(value)?),
             // A second word would be the password.
             lexopt::Arg::Value(_) => {
@@ -85,16 +88,16 @@ fn task(args: &mut lexopt::Parser) -> Result<(PathBuf, Task), Stop> {
         }
     }
     let task = match (name, delete, list) {
-        (None, false, true) => Task::List,
-        (Some(name), true, false) => Task::Delete(name),
-        (Some(name), false, false) if is_name(&name) => Task::Put(name),
+        (None, false, true) if !cram => Task::List,
+        (Some(name), true, false) if !cram => Task::Delete(name),
+        (Some(name), false, false) if is_name(&name) => Task::Put(name, cram),
         (Some(_), false, false) => {
             let why =
                 "a name has no colon, no # in front, no spaces at its ends, and at most 1024 bytes";
             return Err(Stop::Usage(why.to_owned()));
         }
         _ => {
-            let why = "write: mailroot passwd [--users FILE] [--delete] NAME, or: mailroot passwd [--users FILE] --list";
+            let why = "write: mailroot passwd [--users FILE] [--delete | --cram-md5] NAME, or: mailroot passwd [--users FILE] --list";
             return Err(Stop::Usage(why.to_owned()));
         }
     };
@@ -109,7 +112,7 @@ fn act(
 ) -> Result<(), (u8, String)> {
     let mut users = match Users::read(file) {
         Ok(users) => users,
-        Err(missing) if missing.is_missing() && matches!(task, Task::Put(_)) => Users::default(),
+        Err(missing) if missing.is_missing() && matches!(task, Task::Put(..)) => Users::default(),
         Err(error) => return Err((sysexits::NOINPUT, error.to_string())),
     };
     match task {
@@ -125,10 +128,14 @@ fn act(
                 return Err((sysexits::NOUSER, why));
             }
         }
-        Task::Put(name) => {
+        Task::Put(name, cram) => {
             let password = ask(name).map_err(|why| (sysexits::DATAERR, why))?;
             let verifier = verifier(&password).map_err(|why| (sysexits::SOFTWARE, why))?;
-            users.put(name, verifier);
+            let cram = cram.then(|| Cram::derive(password.reveal()).to_text());
+            users.put(
+                name,
+                cram.map_or(verifier.clone(), |cram| format!("{verifier} {cram}")),
+            );
         }
     }
     let written = users.write(file);

@@ -165,6 +165,7 @@ impl Build {
                 "require_auth",
                 Complaint::NoUsers,
             ),
+            (listen.cram_md5 && !users, "cram_md5", Complaint::NoUsers),
         ];
         for (wrong, name, complaint) in rules {
             if wrong {
@@ -527,6 +528,7 @@ fn listen(block: &Block) -> Option<Listen> {
         require_tls: block.get("require_tls")?,
         require_auth: block.get("require_auth")?,
         insecure_auth: block.get("insecure_auth")?,
+        cram_md5: block.get("cram_md5")?,
         proxy_from: Networks::new(block.get("proxy_from")?),
         relay: block.get("relay").map(Networks::new),
         reverse_dns: block.or_off("reverse_dns")?,

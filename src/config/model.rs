@@ -82,6 +82,8 @@ pub struct Listen {
     pub require_auth: bool,
     /// Whether other hosts may log in without TLS.
     pub insecure_auth: bool,
+    /// Whether CRAM-MD5 is offered.
+    pub cram_md5: bool,
     /// Who speaks the PROXY protocol.
     pub proxy_from: Networks,
     /// Who may send to domains that are not local; `None` is what `access` says.

@@ -254,6 +254,13 @@ pub const ROWS: &[Row] = &[
          this host always may.",
     ),
     Row::set(
+        "listen.cram_md5",
+        Kind::Bool,
+        "false",
+        "Whether CRAM-MD5 is offered to old devices, also without TLS: the password does not cross the wire, but who \
+         listens can guess weak ones at leisure. For users made with `mailroot passwd --cram-md5`.",
+    ),
+    Row::set(
         "listen.proxy_from",
         Kind::List(&Kind::Network),
         "",

@@ -50,6 +50,7 @@ impl Door {
             auth: Mechanisms {
                 plain: on,
                 login: on,
+                cram_md5: on && listen.cram_md5,
                 scram_sha_256: on,
             },
             auth_without_tls: listen.insecure_auth,

@@ -220,9 +220,40 @@ pub async fn find_verifier(
     let users = wait_for_turn(service, live, who, &name).await?;
     let found = service.worker.run(move || users.find(&name));
     let verifier = found.await.map_err(|why| unusable(&why))?;
+    Ok((verifier, nonce()?))
+}
+
+/// Text that nobody has seen before.
+pub fn nonce() -> Result<String, Fault> {
     let mut nonce = [0; 18];
     random::fill(&mut nonce).map_err(|error| unusable(&error.to_string()))?;
-    Ok((verifier, codec::encode(&nonce)))
+    Ok(codec::encode(&nonce))
+}
+
+/// Checks an answer to a challenge; it takes as long as a password after each failure.
+pub async fn check_proof(
+    service: &Service,
+    live: &Live,
+    who: Client,
+    name: String,
+    challenge: String,
+    digest: String,
+) -> Result<(), Fault> {
+    let users = wait_for_turn(service, live, who, &name).await?;
+    let asked = name.clone();
+    let checked = service
+        .worker
+        .run(move || users.check_proof(&asked, &challenge, &digest));
+    if checked.await.map_err(|why| unusable(&why))? {
+        service.guard.borrow_mut().forgive(who.ip);
+        return Ok(());
+    }
+    failed(
+        who,
+        &name,
+        "wrong name or password, or no verifier for CRAM-MD5",
+    );
+    Err(Fault::AuthFailed)
 }
 
 /// An exchange that found a verifier has ended: well, or with a wrong proof.

@@ -391,6 +391,20 @@ pub async fn converse(
                 server.on_verdict(Box::pin(checked).await);
                 now = clock::tick();
             }
+            Order::MakeChallenge => match gate::nonce() {
+                Ok(nonce) => server.on_challenge(&nonce),
+                Err(fault) => server.on_verdict(Err(fault)),
+            },
+            Order::CheckProof {
+                name,
+                challenge,
+                digest,
+            } => {
+                let [name, challenge, digest] = [name, challenge, digest].map(str::to_owned);
+                let checked = gate::check_proof(service, live, who, name, challenge, digest);
+                server.on_verdict(Box::pin(checked).await);
+                now = clock::tick();
+            }
             Order::FindVerifier { name } => {
                 let name = name.to_owned();
                 let found = gate::find_verifier(service, live, who, name.clone());

@@ -14,6 +14,8 @@ use crate::disk::stamp::Stamp;
 use crate::disk::users::Users as File;
 use crate::net::random;
 use crate::smtp::sasl::Verifier;
+use crate::smtp::sasl::cram::Cram;
+use crate::smtp::sasl::scram::NotAVerifier;
 
 /// The users of a service.
 #[derive(Debug)]
@@ -27,10 +29,30 @@ pub struct Users {
 #[derive(Debug, Default)]
 struct State {
     stamp: Option<Stamp>,
-    list: HashMap<String, Verifier>,
+    list: HashMap<String, Kept>,
 }
 
-fn read(path: &Path) -> Result<HashMap<String, Verifier>, String> {
+/// What is kept of a password.
+#[derive(Clone, Debug)]
+struct Kept {
+    scram: Verifier,
+    /// For users who were given one.
+    cram: Option<Cram>,
+}
+
+impl Kept {
+    /// A verifier, and behind a space one for CRAM-MD5.
+    fn parse(text: &str) -> Result<Self, NotAVerifier> {
+        let (scram, cram) = match text.split_once(' ') {
+            Some((scram, cram)) => (scram, Some(Cram::parse(cram)?)),
+            None => (text, None),
+        };
+        let scram = Verifier::parse(scram)?;
+        Ok(Self { scram, cram })
+    }
+}
+
+fn read(path: &Path) -> Result<HashMap<String, Kept>, String> {
     let file = File::read(path).map_err(|error| error.to_string())?;
     let bad = |name: &str| {
         let path = path.display();
@@ -39,8 +61,8 @@ fn read(path: &Path) -> Result<HashMap<String, Verifier>, String> {
         )
     };
     let each = file.iter().map(|(name, text)| {
-        let verifier = Verifier::parse(text).map_err(|_| bad(name))?;
-        Ok((name.to_owned(), verifier))
+        let kept = Kept::parse(text).map_err(|_| bad(name))?;
+        Ok((name.to_owned(), kept))
     });
     each.collect()
 }
@@ -62,6 +84,24 @@ impl Users {
     /// What is kept of the user's password, or something as good as it for a user that does not exist. An error is
     /// a file that cannot be used: then nobody is let in.
     pub fn find(&self, name: &str) -> Result<Verifier, String> {
+        let found = self.kept(name)?.map(|kept| kept.scram);
+        Ok(found.unwrap_or_else(|| Verifier::decoy(name, &self.secret)))
+    }
+
+    /// Whether this is the user's answer to a challenge of CRAM-MD5; never for one who was given no verifier for it.
+    pub fn check_proof(&self, name: &str, challenge: &str, digest: &str) -> Result<bool, String> {
+        match self.kept(name)?.and_then(|kept| kept.cram) {
+            Some(cram) => Ok(cram.check(challenge, digest)),
+            None => {
+                // As long as for one who has.
+                let decoy = Cram::derive(name);
+                let _ = decoy.check(challenge, digest);
+                Ok(false)
+            }
+        }
+    }
+
+    fn kept(&self, name: &str) -> Result<Option<Kept>, String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = Stamp::of(&self.path).ok();
         if stamp.is_none() || state.stamp != stamp {
@@ -69,8 +109,7 @@ impl Users {
             state.list = read(&self.path)?;
             state.stamp = stamp;
         }
-        let found = state.list.get(name).cloned();
-        Ok(found.unwrap_or_else(|| Verifier::decoy(name, &self.secret)))
+        Ok(state.list.get(name).cloned())
     }
 
     /// Whether this is the user's password.
@@ -84,6 +123,7 @@ mod tests {
     use super::Users;
     use crate::disk::users::Users as File;
     use crate::smtp::sasl::Verifier;
+    use crate::smtp::sasl::cram::Cram;
     use std::num::NonZeroU32;
 
     #[test]
@@ -112,6 +152,18 @@ mod tests {
         file.write(&path).unwrap();
         assert_eq!(users.check("eve", "apple"), Ok(true));
         assert_eq!(users.check("tim", "tan"), Ok(false));
+        let both = format!("{} {}", verifier("pear"), Cram::derive("pear").to_text());
+        file.put("cam", both);
+        file.write(&path).unwrap();
+        assert_eq!(users.check("cam", "pear"), Ok(true));
+        let digest = "c3e1dd1ba9a2f8bb1bb0a1ed5f8eb8f1";
+        assert_eq!(users.check_proof("cam", "<1@x>", digest), Ok(false));
+        let pear = crate::smtp::sasl::cram_md5("cam", "pear", b"<1@x>");
+        let pear = crate::smtp::sasl::codec::decode_text(pear.as_bytes()).unwrap();
+        let digest = pear.strip_prefix("cam ").unwrap();
+        assert_eq!(users.check_proof("cam", "<1@x>", digest), Ok(true));
+        assert_eq!(users.check_proof("eve", "<1@x>", digest), Ok(false));
+        assert_eq!(users.check_proof("nobody", "<1@x>", digest), Ok(false));
         file.put("bad", "not a verifier".to_owned());
         file.write(&path).unwrap();
         let why = users.check("eve", "apple").unwrap_err();

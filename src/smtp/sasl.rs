@@ -1,8 +1,6 @@
 //! SASL (RFC 4422) as SMTP carries it (RFC 4954): what the mechanisms say, in base64.
 //!
-//! Why a server never offers CRAM-MD5 (RFC 2195): it could check it only with the password itself, or with the two
-//! MD5 states made from it that are as good as the password; we keep SCRAM verifiers, from which neither can be
-//! computed. As a client we answer it.
+//! CRAM-MD5 (RFC 2195) is offered only where the owner says so: see [`cram`].
 
 use crate::base::limits;
 use crate::smtp::sasl::codec::NotBase64;
@@ -10,6 +8,7 @@ use crate::smtp::sasl::codec::decode;
 use crate::smtp::sasl::codec::encode;
 
 pub mod codec;
+pub mod cram;
 mod md;
 pub mod mechanism;
 #[cfg(feature = "ntlm")]

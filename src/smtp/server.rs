@@ -210,7 +210,9 @@ impl Server {
                 }
             },
             State::Login(login) => match (login.question(), verdict) {
-                (Some(Question::Password(..)), Ok(())) => self.logged_in(login),
+                (Some(Question::Password(..) | Question::Proof(..)), Ok(())) => {
+                    self.logged_in(login);
+                }
                 // With SCRAM nobody but the client's proof can say yes.
                 (_, Ok(())) => self.refuse(&Fault::AuthFailed, None),
                 (_, Err(fault)) => self.refuse(&fault, None),
@@ -267,6 +269,15 @@ impl Server {
         self.freshen();
         if let State::Login(login) = &mut self.state {
             let step = login.on_verifier(verifier, nonce);
+            self.login_step(step);
+        }
+    }
+
+    /// The answer to [`Order::MakeChallenge`]: fresh random text of printable ASCII without `<`, `>` and `@`.
+    pub fn on_challenge(&mut self, nonce: &str) {
+        self.freshen();
+        if let State::Login(login) = &mut self.state {
+            let step = login.on_challenge(nonce, self.settings.hostname.as_str());
             self.login_step(step);
         }
     }
@@ -427,6 +438,12 @@ impl Server {
             State::Login(login) => match login.question() {
                 Some(Question::Password(name, password)) => Order::CheckPassword { name, password },
                 Some(Question::Verifier(name)) => Order::FindVerifier { name },
+                Some(Question::Challenge) => Order::MakeChallenge,
+                Some(Question::Proof(name, challenge, digest)) => Order::CheckProof {
+                    name,
+                    challenge,
+                    digest,
+                },
                 None => Order::Read(wait_end),
             },
             State::Over => Order::Close,

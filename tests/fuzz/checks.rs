@@ -808,6 +808,12 @@ impl Play {
                         }
                     }
                 }
+                Order::MakeChallenge => self.server.on_challenge("server-nonce"),
+                Order::CheckProof { digest, .. } => {
+                    assert_eq!(digest.len(), 32);
+                    let verdict = self.verdict();
+                    self.server.on_verdict(verdict);
+                }
                 Order::FindVerifier { name } => {
                     let verifier = Verifier::decoy(name, b"secret");
                     self.server.on_verifier(verifier, "server-nonce");
@@ -848,6 +854,7 @@ pub fn server(input: &[u8]) {
     settings.auth.plain = flags & 4 != 0;
     settings.auth.login = flags & 4 != 0;
     settings.auth.scram_sha_256 = flags & 8 != 0;
+    settings.auth.cram_md5 = flags & 8 != 0;
     settings.auth_without_tls = flags & 16 != 0;
     settings.require_auth = flags & 32 != 0 && flags & 12 != 0;
     settings.message_size = (flags & 64 == 0).then_some(300);

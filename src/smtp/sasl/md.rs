@@ -82,6 +82,10 @@ const SINES: [u32; 64] = [
 
 /// MD5.
 pub fn md5(text: &[u8]) -> Digest {
+    hash(text, md5_round)
+}
+
+fn md5_round([mut a, mut b, mut c, mut d]: [u32; 4], words: &[u32]) -> [u32; 4] {
     // By round: how far each of four steps turns, and which word it takes (a factor and an addend, modulo 16).
     const ROUNDS: [([u32; 4], usize, usize); 4] = [
         ([7, 12, 17, 22], 1, 0),
@@ -89,26 +93,24 @@ pub fn md5(text: &[u8]) -> Digest {
         ([4, 11, 16, 23], 3, 5),
         ([6, 10, 15, 21], 7, 0),
     ];
-    hash(text, |[mut a, mut b, mut c, mut d], words| {
-        let mut sines = SINES.iter();
-        for (round, (turns, factor, addend)) in ROUNDS.iter().enumerate() {
-            for step in 0..16 {
-                let mixed = match round {
-                    0 => (b & c) | (!b & d),
-                    1 => (d & b) | (!d & c),
-                    2 => b ^ c ^ d,
-                    _ => c ^ (b | !d),
-                };
-                let sum = a
-                    .wrapping_add(mixed)
-                    .wrapping_add(sines.next().copied().unwrap_or(0))
-                    .wrapping_add(word(words, step * factor + addend));
-                let turn = turns.get(step % 4).copied().unwrap_or(0);
-                (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(turn)));
-            }
+    let mut sines = SINES.iter();
+    for (round, (turns, factor, addend)) in ROUNDS.iter().enumerate() {
+        for step in 0..16 {
+            let mixed = match round {
+                0 => (b & c) | (!b & d),
+                1 => (d & b) | (!d & c),
+                2 => b ^ c ^ d,
+                _ => c ^ (b | !d),
+            };
+            let sum = a
+                .wrapping_add(mixed)
+                .wrapping_add(sines.next().copied().unwrap_or(0))
+                .wrapping_add(word(words, step * factor + addend));
+            let turn = turns.get(step % 4).copied().unwrap_or(0);
+            (a, d, c, b) = (d, c, b, b.wrapping_add(sum.rotate_left(turn)));
         }
-        [a, b, c, d]
-    })
+    }
+    [a, b, c, d]
 }
 
 /// MD4.
@@ -153,35 +155,98 @@ pub fn md4(text: &[u8]) -> Digest {
 
 /// HMAC with MD5 over the parts, one behind the other.
 pub fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> Digest {
-    let short = if key.len() > BLOCK {
-        md5(key).to_vec()
-    } else {
-        key.to_vec()
-    };
-    let masked = |mask: u8| {
-        let filled = short.iter().copied().chain(std::iter::repeat(0));
-        filled.take(BLOCK).map(|b| b ^ mask).collect::<Vec<u8>>()
-    };
-    let mut inner = masked(0x36);
-    for part in parts {
-        inner.extend_from_slice(part);
+    HmacMd5::new(key).sign(&parts.concat())
+}
+
+/// HMAC with MD5 after it has taken its key: the two states that make it (RFC 2104 s4). They are as good as the key
+/// for signing, and the key cannot be computed from them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HmacMd5 {
+    inner: [u32; 4],
+    outer: [u32; 4],
+}
+
+impl HmacMd5 {
+    /// With this key.
+    pub fn new(key: &[u8]) -> Self {
+        let short = if key.len() > BLOCK {
+            md5(key).to_vec()
+        } else {
+            key.to_vec()
+        };
+        let masked = |mask: u8| {
+            let filled = short.iter().copied().chain(std::iter::repeat(0));
+            let block: Vec<u8> = filled.take(BLOCK).map(|b| b ^ mask).collect();
+            blocks(START, &block, md5_round)
+        };
+        Self {
+            inner: masked(0x36),
+            outer: masked(0x5c),
+        }
     }
-    let mut outer = masked(0x5c);
-    outer.extend_from_slice(&md5(&inner));
-    md5(&outer)
+
+    /// The signature of a text.
+    pub fn sign(&self, text: &[u8]) -> Digest {
+        let inner = bytes(last(self.inner, BLOCK, text, md5_round));
+        bytes(last(self.outer, BLOCK, &inner, md5_round))
+    }
+
+    /// The outer state, then the inner one.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        let mut out = [0; 32];
+        let both = bytes(self.outer).into_iter().chain(bytes(self.inner));
+        for (to, from) in out.iter_mut().zip(both) {
+            *to = from;
+        }
+        out
+    }
+
+    /// What [`HmacMd5::to_bytes`] gave.
+    pub fn from_bytes(both: &[u8; 32]) -> Self {
+        let state = |at: usize| {
+            let mut state = [0; 4];
+            let words = both.chunks_exact(4).skip(at);
+            let words = words.filter_map(|four| four.first_chunk().copied());
+            for (to, from) in state.iter_mut().zip(words) {
+                *to = u32::from_le_bytes(from);
+            }
+            state
+        };
+        Self {
+            outer: state(0),
+            inner: state(4),
+        }
+    }
 }
 
 /// What both have in common: padding, blocks, and the sum of the states.
 fn hash(text: &[u8], round: impl Fn([u32; 4], &[u32]) -> [u32; 4]) -> Digest {
+    bytes(last(START, 0, text, round))
+}
+
+/// The end of a text of which so many bytes, whole blocks, are in the state already.
+fn last(
+    state: [u32; 4],
+    before: usize,
+    text: &[u8],
+    round: impl Fn([u32; 4], &[u32]) -> [u32; 4],
+) -> [u32; 4] {
     let mut padded = text.to_vec();
     padded.push(0x80);
     while padded.len() % BLOCK != BLOCK - 8 {
         padded.push(0);
     }
-    let bits = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    let bits = u64::try_from(text.len().saturating_add(before)).unwrap_or(u64::MAX);
     padded.extend_from_slice(&bits.wrapping_mul(8).to_le_bytes());
-    let mut state = START;
-    for block in padded.chunks_exact(BLOCK) {
+    blocks(state, &padded, round)
+}
+
+fn blocks(
+    mut state: [u32; 4],
+    text: &[u8],
+    round: impl Fn([u32; 4], &[u32]) -> [u32; 4],
+) -> [u32; 4] {
+    for block in text.chunks_exact(BLOCK) {
         let words: Vec<u32> = block
             .chunks_exact(4)
             .filter_map(|four| four.first_chunk().copied().map(u32::from_le_bytes))
@@ -191,6 +256,10 @@ fn hash(text: &[u8], round: impl Fn([u32; 4], &[u32]) -> [u32; 4]) -> Digest {
             *old = old.wrapping_add(new);
         }
     }
+    state
+}
+
+fn bytes(state: [u32; 4]) -> Digest {
     let mut out = [0; 16];
     let bytes = state.iter().flat_map(|word| word.to_le_bytes());
     for (to, from) in out.iter_mut().zip(bytes) {

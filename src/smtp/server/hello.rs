@@ -17,8 +17,9 @@ pub fn write(out: &mut Out, settings: &Settings, session: &Session, plus: bool) 
     if settings.starttls && !session.tls {
         offer("STARTTLS");
     }
-    if settings.takes_auth(session.tls) && session.login.is_none() {
-        offer(&format!("AUTH{}", Names(settings.auth, plus)));
+    let auth = settings.offered(session.tls);
+    if auth.any() && session.login.is_none() {
+        offer(&format!("AUTH{}", Names(auth, plus)));
     }
     match settings.message_size {
         Some(most) => offer(&format!("SIZE {most}")),
@@ -92,6 +93,7 @@ impl fmt::Display for Names {
         let all = [
             (self.0.scram_sha_256 && self.1, " SCRAM-SHA-256-PLUS"),
             (self.0.scram_sha_256, " SCRAM-SHA-256"),
+            (self.0.cram_md5, " CRAM-MD5"),
             (self.0.plain, " PLAIN"),
             (self.0.login, " LOGIN"),
         ];

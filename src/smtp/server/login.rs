@@ -11,6 +11,7 @@ use crate::smtp::line::Line;
 use crate::smtp::line::LongLines;
 use crate::smtp::sasl;
 use crate::smtp::sasl::codec;
+use crate::smtp::sasl::cram;
 use crate::smtp::sasl::scram::Binding;
 use crate::smtp::sasl::scram::Exporter;
 use crate::smtp::sasl::scram::ScramFault;
@@ -40,6 +41,10 @@ pub enum Question<'a> {
     Password(&'a str, &'a str),
     /// What is kept of that user's password?
     Verifier(&'a str),
+    /// Something nobody has seen before.
+    Challenge,
+    /// Is this digest that user's answer to the challenge?
+    Proof(&'a str, &'a str, &'a str),
 }
 
 #[derive(Debug)]
@@ -52,6 +57,12 @@ enum State {
     Password(String),
     /// Name and password are with the driver.
     AskPassword(String, Secret),
+    /// CRAM-MD5, before the challenge, which is the driver's to make.
+    AskChallenge,
+    /// After it.
+    Challenged(String),
+    /// Name, challenge and digest are with the driver.
+    AskProof(String, String, String),
     /// SCRAM without an initial response.
     First(Binding),
     /// The name is with the driver.
@@ -89,13 +100,22 @@ impl Login {
         if !settings.auth.any() {
             return Err(Fault::NotHere("AUTH is not available"));
         }
-        if !settings.takes_auth(session.tls) {
+        let offered = settings.offered(session.tls);
+        if !offered.any() || (settings.auth.has(mechanism) && !offered.has(mechanism)) {
             return Err(Fault::AuthNeedsTls);
         }
-        let offered = settings.auth;
         let (state, challenge) = match mechanism {
             "PLAIN" if offered.plain => (State::Plain, ""),
             "LOGIN" if offered.login => (State::Name, "Username:"),
+            // The server speaks first (RFC 4954 s4).
+            "CRAM-MD5" if offered.cram_md5 && initial.is_some() => return Err(Fault::AuthSyntax),
+            "CRAM-MD5" if offered.cram_md5 => {
+                let login = Self {
+                    state: State::AskChallenge,
+                    lines: Lines::default(),
+                };
+                return Ok((login, Step::Wait));
+            }
             "SCRAM-SHA-256" if offered.scram_sha_256 => {
                 let binding = exporter.map_or(Binding::None, |_| Binding::Unused);
                 (State::First(binding), "")
@@ -133,6 +153,17 @@ impl Login {
         }
     }
 
+    /// The driver made something new, in printable ASCII.
+    pub fn on_challenge(&mut self, nonce: &str, hostname: &str) -> Step {
+        if !matches!(self.state, State::AskChallenge) {
+            return Step::Wait;
+        }
+        let challenge = format!("<{nonce}@{hostname}>");
+        let text = codec::encode(challenge.as_bytes());
+        self.state = State::Challenged(challenge);
+        Step::Challenge(text)
+    }
+
     /// Takes the next line off the front of `input`; `None` when it is not whole yet.
     pub fn take(&mut self, input: &mut &[u8]) -> Option<Step> {
         let text = match self.lines.take(input) {
@@ -149,6 +180,10 @@ impl Login {
         match &self.state {
             State::AskPassword(name, password) => Some(Question::Password(name, &password.0)),
             State::AskVerifier(server) => Some(Question::Verifier(server.name())),
+            State::AskChallenge => Some(Question::Challenge),
+            State::AskProof(name, challenge, digest) => {
+                Some(Question::Proof(name, challenge, digest))
+            }
             _ => None,
         }
     }
@@ -161,7 +196,7 @@ impl Login {
     /// Who has logged in.
     pub fn into_name(self) -> String {
         match self.state {
-            State::AskPassword(name, _) | State::Proved(name) => name,
+            State::AskPassword(name, _) | State::AskProof(name, ..) | State::Proved(name) => name,
             _ => String::new(),
         }
     }
@@ -184,6 +219,15 @@ impl Login {
                     self.state = State::AskPassword(name, Secret(password));
                     Step::Wait
                 }),
+                State::Challenged(challenge) => {
+                    codec::decode_text(text).map(|answer| match cram::read(&answer) {
+                        Some((name, digest)) => {
+                            self.state = State::AskProof(name, challenge, digest);
+                            Step::Wait
+                        }
+                        None => Step::Failed(Fault::AuthSyntax),
+                    })
+                }
                 State::First(binding) => codec::decode_text(text).map(|message| {
                     match ScramServer::begin(&message, binding) {
                         Ok(server) => {
@@ -206,9 +250,11 @@ impl Login {
                     self.state = State::Proved(name);
                     Ok(Step::Done)
                 }
-                State::AskPassword(..) | State::AskVerifier(_) | State::Over => {
-                    Ok(Step::Failed(Fault::AuthSyntax))
-                }
+                State::AskPassword(..)
+                | State::AskVerifier(_)
+                | State::AskChallenge
+                | State::AskProof(..)
+                | State::Over => Ok(Step::Failed(Fault::AuthSyntax)),
             };
         step.unwrap_or(Step::Failed(Fault::AuthSyntax))
     }

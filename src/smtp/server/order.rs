@@ -68,6 +68,17 @@ pub enum Order<'a> {
         /// As given; may be no user at all.
         name: &'a str,
     },
+    /// Make something that nobody has seen before. Answer with [`Server::on_challenge`](super::Server::on_challenge).
+    MakeChallenge,
+    /// Is this digest that user's answer to the challenge (RFC 2195 s2)? Answer as to [`Order::CheckPassword`].
+    CheckProof {
+        /// As given; may be no user at all.
+        name: &'a str,
+        /// As it was sent.
+        challenge: &'a str,
+        /// As given, in lower case.
+        digest: &'a str,
+    },
     /// Start the queue for a domain (RFC 1985). Answer with [`Server::on_etrn`](super::Server::on_etrn), or
     /// [`Server::on_verdict`](super::Server::on_verdict) when it is refused.
     Etrn {

@@ -43,9 +43,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Whether AUTH is taken on a connection that is encrypted, or not.
-    pub fn takes_auth(&self, tls: bool) -> bool {
-        self.auth.any() && (tls || (self.auth_without_tls && !self.require_tls))
+    /// What AUTH offers on a connection that is encrypted, or not.
+    pub fn offered(&self, tls: bool) -> Mechanisms {
+        if tls || (self.auth_without_tls && !self.require_tls) {
+            return self.auth;
+        }
+        Mechanisms {
+            // Who turned it on has devices without TLS; the password does not cross the wire.
+            cram_md5: self.auth.cram_md5 && !self.require_tls,
+            ..Mechanisms::default()
+        }
     }
 
     /// A server of this name with usual limits, without TLS and AUTH.
@@ -78,14 +85,27 @@ pub struct Mechanisms {
     pub plain: bool,
     /// The old one of Outlook, without a standard.
     pub login: bool,
+    /// RFC 2195. Also without TLS.
+    pub cram_md5: bool,
     /// RFC 7677; its PLUS form as well on a connection that can be bound to.
     pub scram_sha_256: bool,
 }
 
 impl Mechanisms {
+    /// Whether it is one of them; PLUS is for the connection to know.
+    pub fn has(self, name: &str) -> bool {
+        match name {
+            "PLAIN" => self.plain,
+            "LOGIN" => self.login,
+            "CRAM-MD5" => self.cram_md5,
+            "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS" => self.scram_sha_256,
+            _ => false,
+        }
+    }
+
     /// Whether there is any.
     pub fn any(self) -> bool {
-        self.plain || self.login || self.scram_sha_256
+        self.plain || self.login || self.cram_md5 || self.scram_sha_256
     }
 }
 
