@@ -112,7 +112,7 @@ impl Login {
             "CRAM-MD5" if offered.cram_md5 => {
                 let login = Self {
                     state: State::AskChallenge,
-                    lines: Lines::default(),
+                    lines: LongLines::default(),
                 };
                 return Ok((login, Step::Wait));
             }
