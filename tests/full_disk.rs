@@ -122,7 +122,7 @@ fn push(box_: std::net::SocketAddr, sender: usize, heard: &Mutex<Heard>) {
             _ => String::new(),
         };
         let reply = talk.say(&format!("MAIL FROM:<a@nas.example>{announced}"));
-        let refused = reply.starts_with("452 4.3.1 The ");
+        let refused = reply.starts_with("452 4.3.1 ");
         if refused {
             heard.lock().unwrap().refused.0 += 1;
         } else if reply.starts_with("250") {
@@ -136,7 +136,7 @@ fn push(box_: std::net::SocketAddr, sender: usize, heard: &Mutex<Heard>) {
                 heard.kept.insert(subject);
                 refusals = 0;
                 continue;
-            } else if reply.starts_with("452 4.3.1 The ") {
+            } else if reply.starts_with("452 4.3.1 ") {
                 heard.refused.1 += 1;
             } else {
                 heard.other.push(reply);

@@ -161,8 +161,8 @@ mod tests {
         };
         assert_eq!(
             envelope(&stored),
-            "X-Sender: <>\r\nX-Receiver: e@x.example\r\nX-Notify: never\r\nX-Receiver: b@x.example\r\n\
-             X-Notify: delay\r\nX-Receiver: d@x.example\r\nX-Dot-Stuffed: no\r\n"
+            "X-Sender: <>\r\nX-Notify: never\r\nX-Receiver: b@x.example\r\nX-Notify: delay\r\n\
+             X-Receiver: d@x.example\r\nX-Notify: default\r\nX-Receiver: e@x.example\r\nX-Dot-Stuffed: no\r\n"
         );
     }
 }

@@ -80,7 +80,12 @@ impl Clients {
     ) -> Result<Place, Full> {
         let ip = client(ip);
         if self.of(ip) >= each {
-            return Err(Full::Client(each));
+            let all = each >= most;
+            return Err(if all {
+                Full::Total(most)
+            } else {
+                Full::Client(each)
+            });
         }
         if self.total() >= most && !self.make_room(friend, now) {
             return Err(Full::Total(most));
