@@ -151,10 +151,8 @@ impl Poller {
         } else {
             Some(Duration::ZERO)
         };
-        let limit = limit.map(|wait| Timespec {
-            tv_sec: i64::try_from(wait.as_secs()).unwrap_or(0),
-            tv_nsec: wait.subsec_nanos().into(),
-        });
+        // No wait is longer than a day, so it can always be said.
+        let limit = limit.and_then(|wait| Timespec::try_from(wait).ok());
         let none = epoll::Event {
             flags: EventFlags::empty(),
             data: EventData::new_u64(BELL),
