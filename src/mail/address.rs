@@ -24,7 +24,7 @@ pub enum BadAddress {
     Empty,
     /// A bare local part; the caller may have a default domain to add.
     NoDomain,
-    /// A local part over 64 bytes.
+    /// A local part over 64 bytes, or a path over 256.
     TooLong,
     /// Something in the local part that must be quoted, or may not stand there at all.
     LocalPart,
@@ -37,7 +37,7 @@ impl fmt::Display for BadAddress {
         match self {
             Self::Empty => f.write_str("there is no address"),
             Self::NoDomain => f.write_str("the address has no domain"),
-            Self::TooLong => f.write_str("the part before the @ is too long"),
+            Self::TooLong => f.write_str("the address is too long"),
             Self::LocalPart => f.write_str("the part before the @ cannot be read"),
             Self::Domain(bad) => bad.fmt(f),
         }

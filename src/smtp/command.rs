@@ -351,7 +351,13 @@ fn mailbox(path: &str, defaults: Defaults<'_>) -> Result<(Address, bool), BadAdd
     if path.eq_ignore_ascii_case("postmaster") {
         return Address::parse_with(path, Some(defaults.postmaster)).map(|a| (a, true));
     }
-    Address::parse_with(path, defaults.domain).map(|a| (a, false))
+    let address = Address::parse_with(path, defaults.domain)?;
+    // With its brackets (RFC 5321 s4.5.3.1.3).
+    let length = address.to_string().len().saturating_add(2);
+    if length > limits::PATH {
+        return Err(BadAddress::TooLong);
+    }
+    Ok((address, false))
 }
 
 /// The next `KEY=value` or `KEY`; the value is empty when there is none.
