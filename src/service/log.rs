@@ -1,18 +1,24 @@
 //! Where log lines go: standard error, as text or JSON, one line an event.
 //!
+//! The log is a property of the thread: a virtual server is one thread, which calls [`start`] with its own
+//! configuration, before it says anything and again after each reload, and [`trust`] when it has a clock. From then on
+//! what that thread logs has that server's level and form. Other threads (the journal writer, the file worker, the
+//! reactor) have nothing to say; what a library says there goes to standard error as text.
+//!
 //! A service's thread holds its lines until it has nothing else to do, and writes them together: under load a call for
 //! each line, and a wake of whoever reads them, would cost as much as taking in a message. Warnings and errors do not
 //! wait, and what was held goes out in front of them.
 //!
 //! Under systemd (or anything else that reads standard error into a journal) each line starts with its syslog
-//! priority as `<N>`; on a terminal or in a file it starts with the time.
+//! priority as `<N>`; on a terminal or in a file it starts with the time. Where several servers write to the same place
+//! ([`tell_apart`]) each line says whose it is.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use log::Level;
@@ -23,29 +29,38 @@ use log::Record;
 
 use crate::base::Tick;
 use crate::base::Wall;
+use crate::config::Config;
 use crate::net::TrustedClock;
 use crate::net::clock;
 use crate::service::event::Event;
 use crate::service::event::Json;
 
-static JSON: AtomicBool = AtomicBool::new(false);
-static PRIORITY: AtomicBool = AtomicBool::new(false);
-
 /// Held lines that are written without waiting for a quiet moment, in bytes.
 const HELD: usize = 4096;
 
+/// Whether lines start with their syslog priority.
+static PRIORITY: AtomicBool = AtomicBool::new(false);
+/// Whether several servers of this process write to one place.
+static SEVERAL: AtomicBool = AtomicBool::new(false);
+/// The highest level that any thread was started with: libraries are asked for no more.
+static LEVEL: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
-    /// The lines that this thread holds, when it does.
-    static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    /// The log of the server whose thread this is.
+    static SINK: RefCell<Option<Sink>> = const { RefCell::new(None) };
 }
 
-/// Says which times can be believed; the first service's, when there are several.
-static CLOCK: OnceLock<Arc<TrustedClock>> = OnceLock::new();
-
-/// Lines that are written while the clock is wrong carry the time since boot instead.
-pub fn trust(clock: &Arc<TrustedClock>) {
-    // A second one would say the same.
-    let _ = CLOCK.set(Arc::clone(clock));
+/// The log of one virtual server.
+struct Sink {
+    level: LevelFilter,
+    json: bool,
+    /// What the server is called.
+    server: String,
+    /// Says which times can be believed.
+    clock: Option<Arc<TrustedClock>>,
+    /// Lines that are held, and whether there is somebody who flushes.
+    lines: Vec<u8>,
+    holds: bool,
 }
 
 /// When a line is written.
@@ -55,8 +70,8 @@ enum Stamp {
 }
 
 impl Stamp {
-    fn now() -> Self {
-        match CLOCK.get().map(|clock| clock.believed()) {
+    fn now(clock: Option<&TrustedClock>) -> Self {
+        match clock.map(TrustedClock::believed) {
             None => Self::Wall(clock::wall()),
             Some(Some(wall)) => Self::Wall(wall),
             Some(None) => Self::Boot(clock::tick()),
@@ -86,9 +101,78 @@ impl fmt::Display for Stamp {
     }
 }
 
-struct Stderr;
+impl Sink {
+    fn event(&mut self, level: Level, event: &Event<'_>) {
+        if level > self.level {
+            return;
+        }
+        if self.json {
+            // An event brings its own object, and this goes in front of its first key.
+            let text = event.json();
+            let rest = text.strip_prefix('{').unwrap_or_default();
+            self.json_line(level, rest);
+        } else {
+            self.text_line(level, format_args!("{event}"));
+        }
+    }
 
-impl Log for Stderr {
+    /// What a library has to say.
+    fn note(&mut self, level: Level, text: &fmt::Arguments<'_>) {
+        if level > self.level {
+            return;
+        }
+        if self.json {
+            let text = text.to_string();
+            let rest = format!("\"event\":\"note\",\"text\":{}}}", Json(&text));
+            self.json_line(level, &rest);
+        } else {
+            self.text_line(level, *text);
+        }
+    }
+
+    // Writing into a Vec cannot fail.
+    fn json_line(&mut self, level: Level, rest: &str) {
+        let time = Stamp::now(self.clock.as_deref()).json();
+        let name = level.as_str().to_ascii_lowercase();
+        let _ = write!(self.lines, "{{{time},\"level\":\"{name}\",");
+        if SEVERAL.load(Ordering::Relaxed) {
+            let _ = write!(self.lines, "\"server\":{},", Json(&self.server));
+        }
+        let _ = writeln!(self.lines, "{rest}");
+        self.on_line(level);
+    }
+
+    fn text_line(&mut self, level: Level, text: fmt::Arguments<'_>) {
+        let _ = if PRIORITY.load(Ordering::Relaxed) {
+            write!(self.lines, "<{}>", priority(level))
+        } else {
+            write!(self.lines, "{} ", Stamp::now(self.clock.as_deref()))
+        };
+        if SEVERAL.load(Ordering::Relaxed) {
+            let _ = write!(self.lines, "{}: ", self.server);
+        }
+        let _ = writeln!(self.lines, "{text}");
+        self.on_line(level);
+    }
+
+    fn on_line(&mut self, level: Level) {
+        if !self.holds || level <= Level::Warn || self.lines.len() >= HELD {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.lines.is_empty() {
+            write(&self.lines);
+            self.lines.clear();
+        }
+    }
+}
+
+/// The way in for libraries.
+struct Libraries;
+
+impl Log for Libraries {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // Libraries speak only when something is wrong.
         metadata.target().starts_with("mailroot") || metadata.level() <= Level::Warn
@@ -98,42 +182,20 @@ impl Log for Stderr {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let mut line = if JSON.load(Ordering::Relaxed) {
-            let time = Stamp::now().json();
-            let level = record.level().as_str().to_ascii_lowercase();
-            let text = record.args().to_string();
-            // An event brings its own object; what a library says is put into one.
-            match text.strip_prefix('{') {
-                Some(rest) => format!("{{{time},\"level\":\"{level}\",{rest}"),
-                None => format!(
-                    "{{{time},\"level\":\"{level}\",\"event\":\"note\",\"text\":{}}}",
-                    Json(&text)
-                ),
+        SINK.with_borrow_mut(|sink| match sink {
+            Some(sink) => sink.note(record.level(), record.args()),
+            None => {
+                let stamp = Stamp::now(None);
+                write(format!("{stamp} {}\n", record.args()).as_bytes());
             }
-        } else if PRIORITY.load(Ordering::Relaxed) {
-            format!("<{}>{}", priority(record.level()), record.args())
-        } else {
-            format!("{} {}", Stamp::now(), record.args())
-        };
-        line.push('\n');
-        LINES.with_borrow_mut(|held| match held {
-            Some(lines) => {
-                lines.extend_from_slice(line.as_bytes());
-                if record.level() <= Level::Warn || lines.len() >= HELD {
-                    write(lines);
-                    lines.clear();
-                }
-            }
-            None => write(line.as_bytes()),
         });
     }
 
     /// Writes what this thread holds.
     fn flush(&self) {
-        LINES.with_borrow_mut(|held| {
-            if let Some(lines) = held.as_mut().filter(|lines| !lines.is_empty()) {
-                write(lines);
-                lines.clear();
+        SINK.with_borrow_mut(|sink| {
+            if let Some(sink) = sink {
+                sink.flush();
             }
         });
     }
@@ -142,13 +204,6 @@ impl Log for Stderr {
 /// One write keeps the lines of several services whole. A log that cannot be written must not stop mail.
 fn write(lines: &[u8]) {
     let _ = std::io::stderr().write_all(lines);
-}
-
-/// From here on this thread holds its lines until [`log::Log::flush`], which [`crate::net::ready::block_on`] calls.
-pub fn hold() {
-    LINES.with_borrow_mut(|held| {
-        held.get_or_insert_default();
-    });
 }
 
 /// Syslog severities (RFC 5424 s6.2.1).
@@ -161,27 +216,70 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// Makes standard error the log; each line is text, or a JSON object. May be called again to change that.
-pub fn start(level: LevelFilter, json: bool) {
-    JSON.store(json, Ordering::Relaxed);
+/// From here on this thread logs as the configuration says. To be called by the thread of each virtual server before
+/// anything is said, and again after a reload; what was held stays.
+pub fn start(config: &Config) {
+    let level = config.log.level;
     PRIORITY.store(
         std::env::var_os("JOURNAL_STREAM").is_some(),
         Ordering::Relaxed,
     );
-    log::set_max_level(level);
+    SINK.with_borrow_mut(|sink| {
+        let old = sink.take();
+        let (clock, lines, holds) = match old {
+            Some(old) => (old.clock, old.lines, old.holds),
+            None => (None, Vec::new(), false),
+        };
+        *sink = Some(Sink {
+            level,
+            json: config.log.json,
+            server: config.name.clone(),
+            clock,
+            lines,
+            holds,
+        });
+    });
+    let number = |level: LevelFilter| level as usize;
+    if LEVEL.fetch_max(number(level), Ordering::Relaxed) <= number(level) {
+        log::set_max_level(level);
+    }
     // Fails only when it was set before, and then it is ours.
-    let _ = log::set_logger(&Stderr);
+    let _ = log::set_logger(&Libraries);
 }
 
-/// Logs one event.
+/// From here on lines say which server's they are. To be called once, before the first [`start`], by a process with
+/// more than one.
+pub fn tell_apart() {
+    SEVERAL.store(true, Ordering::Relaxed);
+}
+
+/// Lines that this thread writes while the clock is wrong carry the time since boot instead.
+pub fn trust(clock: &Arc<TrustedClock>) {
+    SINK.with_borrow_mut(|sink| {
+        if let Some(sink) = sink {
+            sink.clock = Some(Arc::clone(clock));
+        }
+    });
+}
+
+/// From here on this thread holds its lines until [`log::Log::flush`], which [`crate::net::ready::block_on`] calls.
+pub fn hold() {
+    SINK.with_borrow_mut(|sink| {
+        if let Some(sink) = sink {
+            sink.holds = true;
+        }
+    });
+}
+
+/// Logs one event. Costs two comparisons when its level is not wanted.
 pub fn emit(event: &Event<'_>) {
     let level = event.level();
     if level > log::max_level() {
         return;
     }
-    if JSON.load(Ordering::Relaxed) {
-        log::log!(target: "mailroot", level, "{}", event.json());
-    } else {
-        log::log!(target: "mailroot", level, "{event}");
-    }
+    SINK.with_borrow_mut(|sink| {
+        if let Some(sink) = sink {
+            sink.event(level, event);
+        }
+    });
 }

@@ -392,7 +392,7 @@ impl Service {
         })?;
         let drop = live::drop_folder(&config, &self.folders).map_err(|error| error.to_string())?;
         *self.drop.borrow_mut() = drop;
-        log::start(config.log.level, config.log.json);
+        log::start(&config);
         self.tls.forget_roots();
         self.resolver.apply(live::names(&config));
         self.policies.forget_failures();

@@ -66,7 +66,7 @@ pub fn run(
     config: Config,
     reread: impl Fn() -> Result<Config, String> + 'static,
 ) -> Result<(), StartError> {
-    log::start(config.log.level, config.log.json);
+    log::start(&config);
     open_files(&config);
     let tasks = Rc::new(LocalExecutor::new());
     let (service, recovery) = open(config, Box::new(reread), Rc::clone(&tasks))?;
