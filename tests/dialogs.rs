@@ -572,7 +572,7 @@ impl<'a> ClientSide<'a> {
     }
 
     fn run(&mut self) {
-        use client::Order;
+        use client::order::Order;
         while !self.wire.closed && !self.handshake {
             let block = std::mem::take(&mut self.wire.block);
             let mut input = block.as_slice();

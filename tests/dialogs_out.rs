@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use mailroot::base::Tick;
 use mailroot::mail::{Address, Domain, Envelope, Outcome, Recipient};
+use mailroot::smtp::client::Client;
+use mailroot::smtp::client::order::Order;
 use mailroot::smtp::client::settings::{Login, Secret, Settings};
 use mailroot::smtp::client::transfer::Message;
-use mailroot::smtp::client::{Client, Order};
 
 /// Where the peer misbehaves: at what it was just sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -106,7 +106,7 @@ impl Pair {
 
     /// Until it wants to read what is not there; false when it has closed.
     fn client_turn(&mut self) -> bool {
-        use client::Order;
+        use client::order::Order;
         while !self.handshakes.0 {
             let block = std::mem::take(&mut self.client_block);
             let mut input = block.as_slice();
@@ -547,7 +547,7 @@ fn noise_never_stops_a_client_nor_gets_a_yes_before_the_dot() {
         let (mut block, mut orders, mut left) = (&[][..], 0, 3);
         let (mut given, mut finished, mut bodies) = (0, 0, 0);
         loop {
-            use client::Order;
+            use client::order::Order;
             orders += 1;
             assert!(orders < 100_000, "it runs in a circle");
             match client.next_order(Tick::from_millis(orders), &mut block) {

@@ -14,9 +14,10 @@ use mailroot::queue::Progress;
 use mailroot::queue::schedule::Waiting;
 use mailroot::service::fold::{Life, fold};
 use mailroot::service::ways::Ways;
+use mailroot::smtp::client::Client;
+use mailroot::smtp::client::order::Order;
 use mailroot::smtp::client::settings::{Login, Secret, Settings, StartTls};
 use mailroot::smtp::client::transfer::Message;
-use mailroot::smtp::client::{Client, Order};
 
 const ROUTE: Next = Next::Route(0);
 const HOUR: Duration = Duration::from_secs(3600);

@@ -48,7 +48,7 @@ use crate::service::targets::Failed;
 use crate::service::targets::Target;
 use crate::service::targets::Targets;
 use crate::smtp::client::Client;
-use crate::smtp::client::Order;
+use crate::smtp::client::order::Order;
 use crate::smtp::client::settings;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::client::transfer::Message;

@@ -13,8 +13,11 @@ use crate::smtp::client::capability::Capabilities;
 use crate::smtp::client::login::Answer;
 use crate::smtp::client::login::Exchange;
 use crate::smtp::client::login::Footing;
+use crate::smtp::client::order::Order;
 use crate::smtp::client::settings::Settings;
 use crate::smtp::client::settings::StartTls;
+use crate::smtp::client::state::State;
+use crate::smtp::client::state::Then;
 use crate::smtp::client::transfer::Message;
 use crate::smtp::client::transfer::Next;
 use crate::smtp::client::transfer::Transfer;
@@ -30,90 +33,10 @@ use crate::smtp::sasl::scram::Exporter;
 
 pub mod capability;
 mod login;
+pub mod order;
 pub mod settings;
+mod state;
 pub mod transfer;
-
-/// One thing for the driver to do.
-#[derive(Debug)]
-pub enum Order<'a> {
-    /// Write these bytes, in one write. When that fails: [`Client::on_write_failed`].
-    Send(&'a [u8]),
-    /// All input was taken. Read more, or call [`Client::on_deadline`] at this tick; at the end of the stream
-    /// [`Client::on_closed`].
-    Read(Tick),
-    /// Begin the handshake. Answer with [`Client::on_tls`] or [`Client::on_tls_failed`].
-    StartTls,
-    /// Give the next message with [`Client::on_message`], or end with [`Client::on_quit`]. It may not come when the
-    /// peer has said farewell; then [`Order::Close`] comes, and messages not yet given need another connection.
-    Ready,
-    /// Write `opening`, then the body through the stuffer, then [`Stuffer::end`], in as few writes as the buffer
-    /// allows: the opening with the first block, the end with the last. Answer with [`Client::on_body_sent`],
-    /// [`Client::on_write_failed`] or [`Client::on_body_failed`].
-    ///
-    /// A message with many recipients may be asked for more than once.
-    SendBody {
-        /// To be written first.
-        opening: &'a [u8],
-        /// Fresh, for this body.
-        stuffer: Stuffer,
-    },
-    /// The message is through with: one outcome for each recipient, in their order. A `Hold` among them is about
-    /// this message's sender or the quota; the connection goes on.
-    Finished(Vec<Outcome>),
-    /// This connection carries no message: `Later` or `Hold`, about the route. Comes at most once, before the
-    /// first [`Order::Ready`].
-    Refused(Outcome),
-    /// Close the connection. There is no other order after it.
-    Close,
-}
-
-/// Where a connection stands.
-#[derive(Debug)]
-enum State {
-    /// Waits for the greeting.
-    Greeting,
-    /// EHLO was sent.
-    Ehlo,
-    /// HELO was sent.
-    Helo,
-    /// STARTTLS was sent.
-    StartTls,
-    /// The handshake is with the driver.
-    Handshake,
-    /// AUTH was sent.
-    Login(Exchange),
-    /// Waits for a message. The peer may still hold a transaction that has to be reset.
-    Ready { open: bool },
-    /// Commands of a transaction.
-    Talk(Transfer),
-    /// The body is with the driver.
-    Body(Transfer),
-    /// The body was sent.
-    Dot(Transfer),
-    /// The body could not be sent whole; perhaps the peer says why.
-    Cut(Transfer),
-    /// A dot was sent for a message that nobody gets.
-    EmptyDot(Transfer),
-    /// The outcomes are to be told.
-    Finished(Vec<Outcome>, Then),
-    /// The refusal is to be told.
-    Refused(Outcome, Then),
-    /// QUIT was sent.
-    Quit,
-    /// Nothing more to do.
-    Over,
-}
-
-/// What follows.
-#[derive(Clone, Copy, Debug)]
-enum Then {
-    /// The next message.
-    Ready { open: bool },
-    /// QUIT.
-    Quit,
-    /// Nothing: the connection is gone.
-    Close,
-}
 
 /// One connection.
 #[derive(Debug)]
@@ -257,7 +180,7 @@ impl Client {
         if mem::take(&mut self.sent) {
             self.out.clear();
         }
-        while self.out.is_empty() && self.waits() {
+        while self.out.is_empty() && self.state.waits() {
             match self.take_reply(input) {
                 Ok(true) => self.on_reply(input),
                 Ok(false) => break,
@@ -311,7 +234,7 @@ impl Client {
             }
             State::Over | State::Finished(..) | State::Refused(..) => Order::Close,
             waiting => {
-                let wait = wait(waiting, &self.settings);
+                let wait = waiting.wait(&self.settings);
                 Order::Read(*self.reply_end.get_or_insert_with(|| now.after(wait)))
             }
         }
@@ -325,19 +248,6 @@ impl Client {
     /// Whether the connection is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.tls
-    }
-
-    /// Whether a reply is due.
-    fn waits(&self) -> bool {
-        !matches!(
-            self.state,
-            State::Handshake
-                | State::Ready { .. }
-                | State::Body(_)
-                | State::Finished(..)
-                | State::Refused(..)
-                | State::Over
-        )
     }
 
     /// Reads lines until a reply is whole.
@@ -366,7 +276,7 @@ impl Client {
         let class = self.reply.class();
         // RFC 5321 s3.8: it may come at any time and ends the session.
         if self.reply.code == 421 && !matches!(self.state, State::Quit | State::Cut(_)) {
-            let outcome = self.judged(self.phase());
+            let outcome = self.judged(self.state.phase());
             return self.lose(&outcome);
         }
         match mem::replace(&mut self.state, State::Over) {
@@ -600,7 +510,7 @@ impl Client {
     }
 
     fn lose_with(&mut self, what: &str) {
-        let outcome = outcome::lost(self.phase(), what, &self.settings.peer);
+        let outcome = outcome::lost(self.state.phase(), what, &self.settings.peer);
         self.lose(&outcome);
     }
 
@@ -608,37 +518,7 @@ impl Client {
     fn lose(&mut self, outcome: &Outcome) {
         self.out.clear();
         self.sent = false;
-        self.state = match mem::replace(&mut self.state, State::Over) {
-            State::Greeting
-            | State::Ehlo
-            | State::Helo
-            | State::StartTls
-            | State::Handshake
-            | State::Login(_) => State::Refused(outcome.clone(), Then::Close),
-            State::Talk(mut transfer)
-            | State::Body(mut transfer)
-            | State::Dot(mut transfer)
-            | State::Cut(mut transfer)
-            | State::EmptyDot(mut transfer) => {
-                transfer.end_all(outcome);
-                State::Finished(transfer.into_outcomes(), Then::Close)
-            }
-            State::Finished(outcomes, _) => State::Finished(outcomes, Then::Close),
-            State::Refused(outcome, _) => State::Refused(outcome, Then::Close),
-            State::Ready { .. } | State::Quit | State::Over => State::Over,
-        };
-    }
-
-    fn phase(&self) -> Phase {
-        match &self.state {
-            State::Greeting => Phase::Greeting,
-            State::Ehlo | State::Helo => Phase::Hello,
-            State::StartTls | State::Handshake => Phase::StartTls,
-            State::Login(_) => Phase::Login,
-            State::Talk(transfer) => transfer.phase(),
-            State::EmptyDot(_) => Phase::Rcpt,
-            _ => Phase::Message,
-        }
+        self.state = mem::replace(&mut self.state, State::Over).lost(outcome);
     }
 
     /// HELO would not do.
@@ -655,17 +535,5 @@ impl Client {
     fn say(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a `Vec` cannot fail.
         let _ = self.out.write_fmt(text);
-    }
-}
-
-/// How long the peer may take over the reply that is due.
-fn wait(state: &State, settings: &Settings) -> std::time::Duration {
-    let timeouts = &settings.timeouts;
-    match state {
-        State::Greeting => timeouts.greeting,
-        State::Talk(transfer) if transfer.phase() == Phase::Data => timeouts.data,
-        State::Dot(_) => timeouts.dot,
-        State::Quit | State::Cut(_) => timeouts.quit,
-        _ => timeouts.command,
     }
 }

@@ -891,7 +891,7 @@ fn count(text: &[u8], word: &[u8]) -> usize {
 /// The whole client: no peer makes it panic, run in a circle, forget a recipient, believe a yes before the message
 /// was sent, or send one where TLS or a login is set and missing.
 pub fn client(input: &[u8]) {
-    use client::Order;
+    use client::order::Order;
     let mut choices = Choices(input);
     let (step, flags, more) = (choices.step(), choices.byte(), choices.byte());
     let mut settings = client::settings::Settings::new(domain(), "peer".to_owned());

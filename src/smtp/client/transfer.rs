@@ -23,7 +23,7 @@ use crate::smtp::reply::Reply;
 pub struct Message {
     /// With the recipients that this peer shall get; at least one.
     pub envelope: Envelope,
-    /// Exact length in bytes of what the driver will write at [`SendBody`](crate::smtp::client::Order::SendBody),
+    /// Exact length in bytes of what the driver will write at [`SendBody`](crate::smtp::client::order::Order::SendBody),
     /// before stuffing.
     pub size: u64,
 }
