@@ -105,7 +105,7 @@ impl Box {
         }
     }
 
-    /// One connection, as `service::relay` drives it.
+    /// One connection, as `service::conversation` drives it.
     fn session(&mut self, host: &mut Host) {
         let first = self.ways.take(ROUTE, self.now, None);
         assert!(first.is_some(), "a session without a message");

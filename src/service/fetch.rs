@@ -12,8 +12,8 @@ use crate::service::event::Event;
 use crate::service::gate::Client;
 use crate::service::live::Live;
 use crate::service::log::emit;
-use crate::service::relay;
 use crate::service::shared::Service;
+use crate::service::turned;
 use crate::smtp::fault::Fault;
 use crate::smtp::server::Started;
 use crate::smtp::server::settings::Session;
@@ -178,5 +178,5 @@ pub fn atrn(
 pub async fn deliver(stream: Stream, who: Client, user: &str, fetch: Fetch) {
     let peer = format!("{user} [{}]", who.ip);
     let domains: Vec<Domain> = fetch.ways.iter().map(|(_, of)| of.clone()).collect();
-    relay::turned(&fetch.service, &domains, stream, &peer).await;
+    turned::turned(&fetch.service, &domains, stream, &peer).await;
 }

@@ -10,7 +10,9 @@ pub mod attempt;
 pub mod certificate;
 pub mod clients;
 pub mod conclude;
+pub mod connect;
 pub mod control;
+pub mod conversation;
 pub mod dates;
 pub mod deliver;
 pub mod door;
@@ -43,6 +45,7 @@ pub mod start;
 pub mod state;
 pub mod sts;
 pub mod targets;
+pub mod turned;
 pub mod users;
 pub mod ways;
 
