@@ -4,12 +4,12 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::base::limits;
+use crate::config::endpoint::At;
+use crate::config::endpoint::Host;
+use crate::config::endpoint::Tls;
 use crate::config::fault::Complaint;
 use crate::config::fault::Fault;
 use crate::config::fault::Place;
-use crate::config::kind::At;
-use crate::config::kind::Host;
-use crate::config::kind::Tls;
 use crate::config::model::Access;
 use crate::config::model::Badmail;
 use crate::config::model::Begin;

@@ -8,6 +8,7 @@
 //! with line and caret, and the table can speak about each of them; and it is a tenth of the code in the binary.
 
 pub mod build;
+pub mod endpoint;
 pub mod fault;
 pub mod flags;
 pub mod kind;
@@ -21,9 +22,9 @@ pub mod settings;
 pub mod units;
 pub mod url;
 
+pub use endpoint::Tls;
 pub use fault::Faults;
 pub use flags::Flags;
-pub use kind::Tls;
 pub use model::Config;
 pub use secret::Secret;
 pub use settings::Settings;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::kind::At;
-use crate::config::kind::Tls;
+use crate::config::endpoint::At;
+use crate::config::endpoint::Tls;
 use crate::mail::Address;
 use crate::mail::Domain;
 use crate::mail::dkim::canon::Forms;

@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::endpoint::At;
+use crate::config::endpoint::Host;
+use crate::config::endpoint::Tls;
 use crate::config::fault::Place;
-use crate::config::kind::At;
-use crate::config::kind::Host;
-use crate::config::kind::Tls;
 use crate::config::kind::Value;
 use crate::config::lookup;
 use crate::config::schema::Row;

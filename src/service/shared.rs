@@ -16,7 +16,7 @@ use smol::LocalExecutor;
 use crate::base::MsgId;
 use crate::base::Tick;
 use crate::config::Config;
-use crate::config::kind::At;
+use crate::config::endpoint::At;
 use crate::disk::body::Stored;
 use crate::disk::drop::DropFolder;
 use crate::disk::folders::Folders;

@@ -12,7 +12,7 @@ use smol::future;
 
 use crate::base::limits;
 use crate::config::Config;
-use crate::config::kind::At;
+use crate::config::endpoint::At;
 use crate::disk::drop;
 use crate::disk::fault::OpenError;
 use crate::disk::folders::Folders;
