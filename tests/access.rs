@@ -254,6 +254,7 @@ fn operators_change_things_and_readers_look_and_strangers_hear_why_not() {
             &["status", "--json"],
             &["queue", "list"],
             &["queue", "show", &id],
+            &["badmail", "list"],
         ] {
             let (code, said) = ask(&service, reader, words);
             assert_eq!(code, 0, "{words:?}: {said}");
@@ -263,6 +264,7 @@ fn operators_change_things_and_readers_look_and_strangers_hear_why_not() {
             &["queue", "retry"],
             &["queue", "remove", &id],
             &["queue", "release", &id],
+            &["badmail", "remove", "1"],
         ] {
             let (code, said) = ask(&service, reader, words);
             assert_eq!(code, 77, "{words:?}: {said}");

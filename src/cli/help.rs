@@ -114,6 +114,13 @@ pub const COMMANDS: &[Command] = &[
                are durable there.",
     },
     Command {
+        name: "badmail",
+        usage: "[list | show ID | retry ID... | remove ID...] [--json] [--home DIR | --config FILE]",
+        help: "Shows what could be neither delivered nor returned and why, sends it again with its envelope, or \
+               removes it; whether the service runs or not. What is sent again leaves badmail when it is durable in \
+               the pickup folder.",
+    },
+    Command {
         name: "journal",
         usage: "dump [--home DIR]",
         help: "Shows the queue's files record by record, as they lie on the disk, damage included. Never writes.",

@@ -1,6 +1,7 @@
 //! The command line: one file per command; nothing but arguments, text and exit codes.
 
 mod ask;
+mod badmail;
 mod check;
 mod config;
 mod demo;
@@ -71,6 +72,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         // Aliases need no compiling here; the name exists because scripts call it.
         "newaliases" => ExitCode::SUCCESS,
         "queue" => queue::run(args),
+        "badmail" => badmail::run(args),
         "journal" => journal::run(args),
         "status" => status::run(args),
         "reload" => status::reload(args),

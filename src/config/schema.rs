@@ -829,7 +829,7 @@ pub const ROWS: &[Row] = &[
         "badmail.age",
         Kind::Wait(1, 3650 * DAY),
         "30d",
-        "How long a message stays.",
+        "How long a message stays; looked at when another one comes and when the service starts.",
     ),
     // Names.
     Row::set(

@@ -1,7 +1,8 @@
 //! Keeps what could be neither delivered nor returned, with the reason, in three files a message.
 //!
-//! `<id>.bdr` says in text, `<id>.bdp` in JSON why; `<id>.bad` is the message. The message comes last, so where it
-//! stands the reason stands too; the caller lets go of its own copy only after [`Draft::finish`] (promise G2).
+//! `<id>.bdr` says in text, `<id>.bdp` in JSON why; `<id>.bad` is the message, with its envelope at the top where it
+//! had one, so that any pickup folder sends it again. The message comes last, so where it stands the reason stands
+//! too; the caller lets go of its own copy only after [`Draft::finish`] (promise G2).
 //! Capped by bytes, count and age: the oldest go first, the newest never.
 
 use std::fmt;
@@ -16,6 +17,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
 
 use crate::base::MsgId;
 use crate::base::Wall;
@@ -67,7 +71,7 @@ pub struct Entry {
     pub stem: String,
     /// Bytes of its three files.
     pub size: u64,
-    /// When its message was written, in seconds since 1970.
+    /// Since when it is here, in seconds since 1970.
     pub at: Wall,
 }
 
@@ -78,6 +82,11 @@ impl Badmail {
             folder: folder.to_owned(),
             caps,
         }
+    }
+
+    /// Whether a message may have this name: nothing that could lead out of the folder.
+    pub fn is_id(stem: &str) -> bool {
+        is_stem(stem)
     }
 
     /// Begins a message.
@@ -125,17 +134,19 @@ impl Badmail {
             let Some(stem) = stem.filter(|stem| is_stem(stem)) else {
                 continue;
             };
-            let Ok(meta) = entry.metadata() else {
+            let Some(meta) = entry.metadata().ok().filter(fs::Metadata::is_file) else {
                 continue;
             };
-            let reasons = ["bdr", "bdp"].iter().filter_map(|kind| {
+            let reason = |kind| {
                 let path = self.folder.join(format!("{stem}.{kind}"));
-                fs::symlink_metadata(path).ok().map(|meta| meta.len())
-            });
+                fs::symlink_metadata(path).ok()
+            };
+            let (text, json) = (reason("bdr"), reason("bdp"));
+            let sizes = [&text, &json].into_iter().flatten().map(fs::Metadata::len);
             entries.push(Entry {
                 stem: stem.to_owned(),
-                size: reasons.fold(meta.len(), u64::saturating_add),
-                at: Wall::from_secs(u64::try_from(meta.mtime()).unwrap_or(0)),
+                size: sizes.fold(meta.len(), u64::saturating_add),
+                at: since(text.as_ref().unwrap_or(&meta)),
             });
         }
         entries.sort_unstable_by(|a, b| (a.at, &a.stem).cmp(&(b.at, &b.stem)));
@@ -151,21 +162,37 @@ impl Badmail {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Sender and recipients, for a retry: from the `.bdr`, whose lines are as [`Verdict`] prints them. The sender is
-    /// `None` where it was not known.
-    pub fn envelope(&self, stem: &str) -> io::Result<(Option<String>, Vec<String>)> {
+    /// What the `.bdr` says, whose lines are as [`Verdict`] prints them; `at` is when it was written.
+    pub fn verdict(&self, stem: &str) -> io::Result<Verdict> {
+        let at = since(&fs::symlink_metadata(self.path(stem, "bdr")?)?);
         let text = self.show(stem)?;
-        let values = |name: &'static str| {
-            text.lines()
-                .filter_map(move |line| line.strip_prefix(name))
-                .map(|value| value.trim_matches(['<', '>']).to_owned())
-        };
-        Ok((values("Sender: ").next(), values("Recipient: ").collect()))
+        let all = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+        let first = |name| all(name).next().unwrap_or_default().to_owned();
+        let path = |value: &str| value.trim_matches(['<', '>']).to_owned();
+        Ok(Verdict {
+            at,
+            reason: first("Reason: "),
+            origin: first("Origin: "),
+            sender: all("Sender: ").next().map(path),
+            recipients: all("Recipient: ").map(path).collect(),
+            status: first("Status: "),
+            remote: first("Remote server: "),
+        })
     }
 
     /// Opens the message.
     pub fn open(&self, stem: &str) -> io::Result<File> {
-        File::open(self.path(stem, "bad")?)
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(self.path(stem, "bad")?, flags, Mode::empty())?;
+        let file = File::from(file);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a plain file",
+            ))
+        }
     }
 
     /// Removes a message with its reasons.
@@ -289,6 +316,11 @@ impl Drop for Draft<'_> {
         // Gone already when it was finished.
         let _ = fs::remove_file(&self.temp);
     }
+}
+
+/// Since when something is bad: when its reason was written. The message itself may be a pickup file of any age.
+fn since(meta: &fs::Metadata) -> Wall {
+    Wall::from_secs(u64::try_from(meta.mtime()).unwrap_or(0))
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -455,9 +487,13 @@ mod tests {
              \x20 \"time\": \"2026-11-22T00:00:00Z\",\n  \"sender\": \"\",\n\
              \x20 \"recipients\": [\"a@x.example\", \"b@x.example\"]\n}\n"
         );
-        let (sender, recipients) = badmail.envelope("11").unwrap();
-        assert_eq!(sender.as_deref(), Some(""));
-        assert_eq!(recipients, ["a@x.example", "b@x.example"]);
+        let told = badmail.verdict("11").unwrap();
+        let want = Verdict {
+            at: told.at,
+            reason: "the report \"could\" not be?returned".into(),
+            ..verdict()
+        };
+        assert_eq!(told, want);
         let mut text = String::new();
         badmail
             .open("11")
@@ -495,7 +531,7 @@ mod tests {
             let stem = put(&badmail, id, &[b'x'; 1000]);
             let file = fs::File::options()
                 .write(true)
-                .open(dir.path().join(format!("{stem}.bad")))
+                .open(dir.path().join(format!("{stem}.bdr")))
                 .unwrap();
             let at = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000 + id * 100);
             file.set_modified(at).unwrap();

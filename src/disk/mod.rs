@@ -88,6 +88,7 @@ pub mod order;
 pub mod peek;
 pub mod pickup;
 pub mod recover;
+pub mod requeue;
 pub mod rest;
 pub mod secret;
 pub mod segment;

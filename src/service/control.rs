@@ -23,9 +23,11 @@ use crate::disk::body::Stored;
 use crate::mail::Domain;
 use crate::net::within::within;
 use crate::queue::schedule::NEVER;
+use crate::service::badmails;
 use crate::service::event::Event;
 use crate::service::event::Json;
 use crate::service::log::emit;
+use crate::service::notices;
 use crate::service::operators;
 use crate::service::operators::Caller;
 use crate::service::operators::Standing;
@@ -194,6 +196,8 @@ async fn answer(service: &Rc<Service>, mut talk: Talk) -> std::io::Result<()> {
             Ok(domain) if id.contains('.') => release_domain(service, &domain),
             _ => release(service, id).await,
         },
+        ["badmail", "list"] => return bad_list(service, talk, json).await,
+        ["badmail", what, stem] => bad(service, what, stem, json).await,
         ["reload"] => service.reload().map(|()| String::from("reloaded\n")),
         _ => Err(format!(
             "the service does not know the request '{}'",
@@ -323,6 +327,46 @@ async fn list(service: &Rc<Service>, mut talk: Talk, json: bool) -> std::io::Res
         talk.say(b"the queue is empty\n").await?;
     }
     Ok(())
+}
+
+/// Writes the list of badmail one by one, so that it is never whole in memory.
+async fn bad_list(service: &Rc<Service>, mut talk: Talk, json: bool) -> std::io::Result<()> {
+    let badmail = notices::badmail(service);
+    let entries = {
+        let badmail = badmail.clone();
+        service.worker.run(move || badmail.list()).await
+    };
+    let entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => return talk.say(format!("{REFUSED}\n{error}\n").as_bytes()).await,
+    };
+    let top = match (json, entries.is_empty()) {
+        (true, _) => "",
+        (false, true) => badmails::EMPTY,
+        (false, false) => badmails::HEADING,
+    };
+    talk.say(format!("{OK}\n{top}").as_bytes()).await?;
+    for entry in entries {
+        let badmail = badmail.clone();
+        let row = move || badmails::row(&badmail, &entry, json);
+        if let Some(row) = service.worker.run(row).await {
+            talk.say(row.as_bytes()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Does something with one bad message.
+async fn bad(service: &Service, what: &str, stem: &str, json: bool) -> Result<String, String> {
+    if what == "retry" && !service.live().config.pickup.enabled {
+        return Err(String::from(
+            "the pickup folder is not watched (pickup.enabled = false), so nobody would take it from there",
+        ));
+    }
+    let (badmail, pickup) = (notices::badmail(service), service.folders.pickup.clone());
+    let (what, stem) = (what.to_owned(), stem.to_owned());
+    let job = move || badmails::order(&badmail, &pickup, &what, &stem, json);
+    service.worker.run(job).await
 }
 
 async fn shown(

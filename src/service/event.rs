@@ -143,6 +143,10 @@ pub enum Event<'a> {
         id: MsgId,
         why: &'a str,
     },
+    BadmailPruned {
+        stem: &'a str,
+        bytes: u64,
+    },
     Held {
         id: MsgId,
         why: &'a str,
@@ -212,6 +216,7 @@ impl Event<'_> {
             | Self::Refused { .. }
             | Self::Failed { .. }
             | Self::Badmail { .. }
+            | Self::BadmailPruned { .. }
             | Self::Held { .. }
             | Self::WayDown { .. }
             | Self::PickupBad { .. }
@@ -415,6 +420,11 @@ impl Event<'_> {
                 put("id", Id(*id));
                 put("why", Text(why));
                 "badmail"
+            }
+            Self::BadmailPruned { stem, bytes } => {
+                put("id", Text(stem));
+                put("bytes", Number(*bytes));
+                "badmail-pruned"
             }
             Self::Held { id, why } => {
                 put("id", Id(*id));

@@ -7,6 +7,7 @@
 pub mod active;
 pub mod ageing;
 pub mod attempt;
+pub mod badmails;
 pub mod certificate;
 pub mod clients;
 pub mod conclude;

@@ -1,12 +1,15 @@
 //! What the service itself has to say: delivery reports, and badmail for what can be neither delivered nor returned.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::base::MsgId;
 use crate::disk::badmail::Badmail;
 use crate::disk::badmail::Caps;
+use crate::disk::badmail::Entry;
 use crate::disk::badmail::Verdict;
 use crate::disk::journal::Joined;
+use crate::disk::lines;
 use crate::disk::stored::StoredBody;
 use crate::mail::Address;
 use crate::mail::Envelope;
@@ -262,11 +265,15 @@ pub async fn to_badmail(
         remote: reason.map_or_else(String::new, ToString::to_string),
     };
     let why = verdict.reason.clone();
+    // Only those who did not get it: moved into a pickup folder it reaches nobody twice.
+    let those: HashSet<usize> = given_up.iter().copied().collect();
+    let top = lines::of(envelope, |at| those.contains(&at));
     let (badmail, mut body) = (badmail(service), attempt.message.body.clone());
-    let job = move || keep(&badmail, id, &mut body, &verdict);
+    let job = move || keep(&badmail, id, &top, &mut body, &verdict);
     match service.worker.run(job).await {
         Ok(()) => {
             emit(&Event::Badmail { id, why: &why });
+            prune(service).await;
             true
         }
         Err(error) => {
@@ -279,14 +286,38 @@ pub async fn to_badmail(
     }
 }
 
-/// Writes a queued message to badmail, and prunes what is over the caps. Blocks.
+/// Removes the oldest bad messages while there are more than the caps allow, and says which.
+pub async fn prune(service: &Service) {
+    let (badmail, now) = (badmail(service), service.clock.raw());
+    let pruned = service.worker.run(move || badmail.prune(now)).await;
+    pruned_are(&pruned);
+}
+
+/// Says which bad messages went. Too much of it is a nuisance, not a reason to keep mail in the queue.
+pub fn pruned_are(pruned: &std::io::Result<Vec<Entry>>) {
+    match pruned {
+        Ok(gone) => {
+            for Entry { stem, size, .. } in gone {
+                emit(&Event::BadmailPruned { stem, bytes: *size });
+            }
+        }
+        Err(error) => emit(&Event::Trouble {
+            what: "badmail",
+            why: &error.to_string(),
+        }),
+    }
+}
+
+/// Writes a queued message to badmail, with the lines of its envelope at the top. Blocks.
 fn keep(
     badmail: &Badmail,
     id: MsgId,
+    top: &str,
     body: &mut StoredBody,
     verdict: &Verdict,
 ) -> std::io::Result<()> {
     let mut draft = badmail.begin(id)?;
+    draft.append(top.as_bytes())?;
     let (mut block, mut offset) = (Vec::new(), 0);
     while offset < body.len() {
         // What cannot be read back is left out: the rest is better than nothing.
@@ -296,8 +327,5 @@ fn keep(
         offset = offset.saturating_add(u64::try_from(block.len()).unwrap_or(u64::MAX));
         draft.append(&block)?;
     }
-    draft.finish(verdict)?;
-    // Too much of it is a nuisance, not a reason to keep the message in the queue.
-    let _ = badmail.prune(verdict.at);
-    Ok(())
+    draft.finish(verdict).map(drop)
 }

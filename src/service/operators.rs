@@ -58,7 +58,10 @@ pub fn guard(socket: &Path, operators: &Operators) -> io::Result<()> {
 
 /// Whether a request changes nothing.
 pub fn only_looks(request: &[&str]) -> bool {
-    matches!(request, ["status"] | ["queue", "list" | "show", ..])
+    matches!(
+        request,
+        ["status"] | ["queue" | "badmail", "list" | "show", ..]
+    )
 }
 
 #[cfg(test)]
@@ -100,13 +103,22 @@ mod tests {
 
     #[test]
     fn what_is_not_known_to_look_only_changes_something() {
-        for request in [&["status"][..], &["queue", "list"], &["queue", "show", "1"]] {
+        for request in [
+            &["status"][..],
+            &["queue", "list"],
+            &["queue", "show", "1"],
+            &["badmail", "list"],
+            &["badmail", "show", "1"],
+        ] {
             assert!(only_looks(request), "{request:?}");
         }
         for request in [
             &["reload"][..],
             &["queue", "retry"],
             &["queue", "remove", "1"],
+            &["badmail", "retry", "1"],
+            &["badmail", "remove", "1"],
+            &["badmail"],
             &["queue"],
             &["status", "clear"],
             &[],

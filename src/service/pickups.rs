@@ -408,11 +408,12 @@ async fn refuse(service: &Rc<Service>, claim: Claim, why: &str, status: &str, wh
     let badmail = notices::badmail(service);
     // A claim that cannot be moved stays in sorttemp: the next start looks at it again.
     let job = move || badmail.take(&claim, &verdict);
-    if let Err(error) = service.worker.run(job).await {
-        emit(&Event::Trouble {
+    match service.worker.run(job).await {
+        Ok(_) => notices::prune(service).await,
+        Err(error) => emit(&Event::Trouble {
             what: "badmail",
             why: &error.to_string(),
-        });
+        }),
     }
 }
 

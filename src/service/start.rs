@@ -207,6 +207,8 @@ fn sweep(service: &Service) {
             why: &why,
         });
     }
+    let pruned = notices::badmail(service).prune(service.clock.raw());
+    notices::pruned_are(&pruned);
 }
 
 /// Who may open the Unix socket of a listener: its owner and its group.
