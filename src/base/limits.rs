@@ -183,6 +183,12 @@ pub const PROGRESS: usize = 128 * 1024;
 /// Memory that all bodies on their way in may take together; what comes on top goes to its file at once.
 pub const DRAFT_MEMORY: usize = 2 * 1024 * 1024;
 
+/// Bytes of all bodies that are in memory first (`delivery.memory_first`); what comes on top is written at once.
+pub const MEMORY_FIRST: usize = 1024 * 1024;
+
+/// Messages that are in memory first: an envelope takes some memory, too.
+pub const MEMORY_FIRST_MESSAGES: usize = 1000;
+
 /// Bytes of records that may wait for a sync to ride on.
 pub const UNSYNCED: usize = 256 * 1024;
 

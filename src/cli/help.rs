@@ -104,6 +104,12 @@ pub const COMMANDS: &[Command] = &[
         help: "Makes the running service read its configuration again; a mistake in it leaves the old one at work.",
     },
     Command {
+        name: "sync",
+        usage: "[--home DIR | --config FILE]",
+        help: "Returns when all mail of the running service is on the disk, for the moment before the power fails; what \
+               delivery.memory_first lets be in memory is written, and for ten minutes nothing is there alone.",
+    },
+    Command {
         name: "queue",
         usage: "list | show ID | retry [ID] | remove ID | hold ID | release ID | verify | export FOLDER [ID...] | \
                 import PATH...",

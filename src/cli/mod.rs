@@ -76,6 +76,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "journal" => journal::run(args),
         "status" => status::run(args),
         "reload" => status::reload(args),
+        "sync" => status::sync(args),
         "demo" => demo::run(args),
         "check" => check::run(args),
         "config" => config::run(args),

@@ -266,6 +266,8 @@ impl Build {
             waits: Waits::new(retry, block.get("jitter")?),
             expire: block.get("expire")?,
             delay_notice: block.or_off("delay_notice")?,
+            memory_first: block.or_off("memory_first")?,
+            memory_first_from: block.get("memory_first_from")?,
             report_copy_to: block.get("report_copy_to"),
             report_from: block.get("report_from").or_else(daemon)?,
             report_full: block.get("report_full")?,

@@ -316,6 +316,10 @@ pub struct Delivery {
     pub expire: Duration,
     /// After how long the sender is told that it takes long; `None` is never. In running time.
     pub delay_notice: Option<Duration>,
+    /// How long mail of low priority may be in memory alone; `None` is not at all.
+    pub memory_first: Option<Duration>,
+    /// Senders whose mail counts as such.
+    pub memory_first_from: Vec<Address>,
     /// Who gets a copy of each report of a failure or a delay.
     pub report_copy_to: Option<Address>,
     /// The From of reports.

@@ -749,6 +749,21 @@ pub const ROWS: &[Row] = &[
          A way that waits for its owner (a wrong password, say) tells nobody.",
     )
     .iis("SmtpRemoteDelayExpireMinutes", "12 hours"),
+    Row::set(
+        "delivery.memory_first",
+        Kind::OrOff(&Kind::Wait(1, HOUR)),
+        "off",
+        "How long mail that says it is of low priority may be in memory alone: when it leaves sooner the flash never sees \
+         it. A power cut or a crash loses what is there, though its sender was told yes. It is written when the time is up, \
+         when an attempt fails, at a stop, and on `mailroot sync`, which the script of a UPS can call. off: nobody is told \
+         yes before the message is on the disk.",
+    ),
+    Row::set(
+        "delivery.memory_first_from",
+        Kind::List(&Kind::Address),
+        "",
+        "Senders (envelope addresses) whose mail counts as of low priority for this, whatever it says.",
+    ),
     Row::unset(
         "delivery.report_copy_to",
         Kind::Address,

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::base::MsgId;
+use crate::base::Tick;
 use crate::base::Wall;
 use crate::base::limits;
 use crate::disk::body;
@@ -25,6 +26,7 @@ use crate::disk::lock::HomeLock;
 use crate::disk::medium::Disk;
 use crate::disk::medium::Medium;
 use crate::disk::oneshot;
+use crate::disk::order::Body;
 use crate::disk::order::Joined;
 use crate::disk::order::Options;
 use crate::disk::order::Order;
@@ -34,6 +36,7 @@ use crate::disk::recover::Live;
 use crate::disk::recover::Recovery;
 use crate::disk::segment::Fetch;
 use crate::disk::stored::StoredMessage;
+use crate::disk::volatile::Volatile;
 use crate::disk::worker::Worker;
 use crate::disk::writer;
 use crate::disk::writer::Shared;
@@ -71,8 +74,12 @@ pub struct Usage {
     pub messages: usize,
     /// Bytes of their records and body files.
     pub bytes: u64,
+    /// Those of them that are only in memory so far.
+    pub in_memory: usize,
     /// Messages that are held one by one.
     pub held: usize,
+    /// How often a file or folder was synced since the start; the number wraps.
+    pub syncs: u32,
     /// Why nothing is accepted, when nothing is.
     pub broken: Option<String>,
 }
@@ -86,6 +93,8 @@ struct Handle {
     first: MsgId,
     shared: Arc<Shared>,
     intake: Arc<Intake>,
+    /// What is in memory first.
+    volatile: Mutex<Volatile>,
     options: Options,
 }
 
@@ -147,6 +156,7 @@ impl Journal {
                     files_floor: options.files_floor,
                     memory: Mutex::new(0),
                 }),
+                volatile: Mutex::default(),
                 options,
             })),
             recovery,
@@ -187,13 +197,11 @@ impl Journal {
             status.room
         };
         let options = &self.0.options;
-        {
-            let index = lock(&self.0.shared.index);
-            if index.messages() >= options.queue_messages {
-                return Some(Refused::QueueMessages);
-            } else if index.bytes().saturating_add(bytes) > options.queue_bytes {
-                return Some(Refused::QueueBytes);
-            }
+        let usage = self.usage();
+        if usage.messages >= options.queue_messages {
+            return Some(Refused::QueueMessages);
+        } else if usage.bytes.saturating_add(bytes) > options.queue_bytes {
+            return Some(Refused::QueueBytes);
         }
         let inline = u64::try_from(options.inline).unwrap_or(u64::MAX);
         let file = if bytes > inline { bytes } else { 0 };
@@ -240,24 +248,106 @@ impl Journal {
             .finish()
             .await
             .map_err(|error| Refused::from_io(&error))?;
+        // What is joined to a message that the journal does not know yet is noted behind it.
+        let (joined, behind) = match joined {
+            Some(joined) if lock(&self.0.volatile).contains(joined.about()) => (None, Some(joined)),
+            joined => (joined, None),
+        };
         let submission = Submission {
             id,
             accept,
             body,
             joined,
         };
+        self.ask(Order::Accept(Box::new(submission))).await?;
+        match behind {
+            Some(Joined::Progress(of, progress)) => self.progress(of, progress),
+            Some(Joined::Done(of)) => self.done(of),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a message into memory alone, to be written when it is still there at `due`: its owner wants it so. Where
+    /// there is no room for it, or its body is in a file, it is made durable as with [`Journal::accept`].
+    pub async fn accept_in_memory(
+        &self,
+        accept: Accept,
+        draft: Draft,
+        due: Tick,
+    ) -> Result<(), Refused> {
+        let id = draft.id();
+        if let Some(refused) = self.refusal(draft.len()) {
+            return Err(refused);
+        }
+        let body = draft
+            .finish()
+            .await
+            .map_err(|error| Refused::from_io(&error))?;
+        let body = match body {
+            Body::Inline(bytes) => {
+                let mut volatile = lock(&self.0.volatile);
+                if volatile.has_room(bytes.len()) {
+                    volatile.keep(id, accept, bytes, due);
+                    return Ok(());
+                }
+                Body::Inline(bytes)
+            }
+            body @ Body::File { .. } => body,
+        };
+        let submission = Submission {
+            id,
+            accept,
+            body,
+            joined: None,
+        };
         self.ask(Order::Accept(Box::new(submission))).await
+    }
+
+    /// Makes a message durable that is only in memory, with what became of it so far. `again` is when that is due
+    /// again if the journal would not take it.
+    pub async fn write_out(&self, id: MsgId, again: Tick) -> Result<(), Refused> {
+        let begun = lock(&self.0.volatile).begin_writing(id);
+        let Some((accept, what_followed)) = begun else {
+            return Ok(());
+        };
+        let written = match self.put(accept) {
+            Ok(answer) => {
+                for order in what_followed {
+                    self.send(order);
+                }
+                answer.await
+            }
+            Err(refused) => Err(refused),
+        };
+        lock(&self.0.volatile).end_writing(id, written.is_ok(), again);
+        written
+    }
+
+    /// Those messages in memory that are to be written by now.
+    pub fn due_in_memory(&self, now: Tick) -> Vec<MsgId> {
+        lock(&self.0.volatile).due(now)
+    }
+
+    /// When the next of them is to be written.
+    pub fn next_in_memory(&self) -> Option<Tick> {
+        lock(&self.0.volatile).next_due()
+    }
+
+    /// Makes all of them due.
+    pub fn hurry_memory(&self) {
+        lock(&self.0.volatile).hurry();
     }
 
     /// Notes the new state of a message, which also ends what was begun. Written within
     /// [`limits::NOTES_PAUSE`], synced with the next accept or after two seconds.
     pub fn progress(&self, id: MsgId, progress: Progress) {
-        self.tell(Order::Progress(id, progress), Some(id));
+        self.tell(Order::Progress(id, progress));
     }
 
     /// The message is dealt with: its record and body can go.
     pub fn done(&self, id: MsgId) {
-        self.tell(Order::Done(id), Some(id));
+        self.tell(Order::Done(id));
     }
 
     /// Whether a message came in since this was opened.
@@ -268,32 +358,36 @@ impl Journal {
     /// Handling a message begins; `progress` or `done` ends it. Begun three times without an end, it is held at the
     /// next start.
     pub fn begin(&self, id: MsgId) {
-        self.tell(Order::Begin(id), Some(id));
+        self.tell(Order::Begin(id));
     }
 
     /// The message waits for the operator.
     pub fn hold(&self, id: MsgId, reason: impl Into<String>) {
-        self.tell(Order::Hold(id, reason.into()), Some(id));
+        self.tell(Order::Hold(id, reason.into()));
     }
 
     /// It goes on.
     pub fn release(&self, id: MsgId) {
-        self.tell(Order::Release(id), Some(id));
+        self.tell(Order::Release(id));
     }
 
     /// Notes a time that is known to have been, and how long this home has been run in all. The newest note counts
     /// for the time, the largest for the rest.
     pub fn clock(&self, wall: Wall, running: Duration) {
-        self.tell(Order::Clock(wall, running), None);
+        self.tell(Order::Clock(wall, running));
     }
 
     /// Notes a remark for humans.
     pub fn note(&self, text: impl Into<String>) {
-        self.tell(Order::Note(text.into()), None);
+        self.tell(Order::Note(text.into()));
     }
 
     /// Reads a message back, with everything that was ordered before.
     pub async fn load(&self, id: MsgId) -> Result<StoredMessage, LoadError> {
+        let in_memory = lock(&self.0.volatile).load(id);
+        if let Some((stored, bytes)) = in_memory {
+            return Ok(self.loaded(id, stored, bytes));
+        }
         self.settle(id).await;
         let (index, disk) = (Arc::clone(&self.0.shared.index), self.0.intake.disk.clone());
         // What came a moment ago is in memory, and two switches of threads would cost more than reading it.
@@ -306,13 +400,12 @@ impl Journal {
                 self.0.intake.worker.run(load).await?
             }
         };
-        Ok(StoredMessage::new(
-            id,
-            stored,
-            bytes,
-            self.0.intake.disk.clone(),
-            self.0.intake.worker.clone(),
-        ))
+        Ok(self.loaded(id, stored, bytes))
+    }
+
+    fn loaded(&self, id: MsgId, stored: Stored, bytes: BodyBytes) -> StoredMessage {
+        let (disk, worker) = (self.0.intake.disk.clone(), self.0.intake.worker.clone());
+        StoredMessage::new(id, stored, bytes, disk, worker)
     }
 
     /// Waits until the orders for a message are in the index.
@@ -326,17 +419,19 @@ impl Journal {
 
     /// Whether the message is in the queue.
     pub fn contains(&self, id: MsgId) -> bool {
-        lock(&self.0.shared.index).get(id).is_some()
+        lock(&self.0.volatile).contains(id) || lock(&self.0.shared.index).get(id).is_some()
     }
 
     /// The message with the next higher id, or the first one; for walking a queue that changes meanwhile.
     pub fn after(&self, id: Option<MsgId>) -> Option<MsgId> {
-        lock(&self.0.shared.index).after(id).map(|entry| entry.id)
+        let in_memory = lock(&self.0.volatile).after(id);
+        let written = lock(&self.0.shared.index).after(id).map(|entry| entry.id);
+        in_memory.into_iter().chain(written).min()
     }
 
     /// Whether the message waits for the operator.
     pub fn is_held(&self, id: MsgId) -> bool {
-        lock(&self.0.shared.index).held(id).is_some()
+        lock(&self.0.volatile).is_held(id) || lock(&self.0.shared.index).held(id).is_some()
     }
 
     /// Messages that turned out unreadable while the service ran; they are not in the queue any more.
@@ -347,11 +442,14 @@ impl Journal {
     /// How full the queue is.
     pub fn usage(&self) -> Usage {
         let broken = lock(&self.0.shared.status).broken.clone();
+        let (in_memory, bytes) = lock(&self.0.volatile).usage();
         let index = lock(&self.0.shared.index);
         Usage {
-            messages: index.messages(),
-            bytes: index.bytes(),
+            messages: index.messages().saturating_add(in_memory),
+            bytes: index.bytes().saturating_add(bytes),
+            in_memory,
             held: index.holds(),
+            syncs: self.0.intake.disk.syncs(),
             broken,
         }
     }
@@ -377,6 +475,11 @@ impl Journal {
     }
 
     async fn ask(&self, order: Order) -> Result<(), Refused> {
+        self.put(order)?.await
+    }
+
+    /// Gives the thread an order that is answered.
+    fn put(&self, order: Order) -> Result<oneshot::Receiver<Result<(), Refused>>, Refused> {
         let (sender, receiver) = oneshot::pair();
         let asleep = {
             let mut queue = lock(&self.0.shared.queue);
@@ -391,16 +494,24 @@ impl Journal {
         if asleep {
             self.0.shared.wake.notify_one();
         }
-        receiver.await
+        Ok(receiver)
     }
 
-    fn tell(&self, order: Order, id: Option<MsgId>) {
+    /// Notes an order that is not answered.
+    fn tell(&self, order: Order) {
+        if lock(&self.0.volatile).note(&order) {
+            self.send(order);
+        }
+    }
+
+    /// Gives it to the thread.
+    fn send(&self, order: Order) {
         let asleep = {
             let mut queue = lock(&self.0.shared.queue);
             if queue.gone {
                 return;
             }
-            if let Some(id) = id {
+            if let Some(id) = order.about() {
                 let count = queue.unseen.entry(id).or_default();
                 *count = count.saturating_add(1);
             }

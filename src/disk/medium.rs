@@ -11,6 +11,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use rustix::fs;
 use rustix::fs::AtFlags;
@@ -82,6 +84,8 @@ pub struct Disk {
 struct Folders {
     queue: OwnedFd,
     sorttemp: OwnedFd,
+    /// How often something was synced; wraps.
+    syncs: AtomicU32,
 }
 
 impl Disk {
@@ -101,6 +105,7 @@ impl Disk {
             folders: Arc::new(Folders {
                 queue: folder(queue)?,
                 sorttemp: folder(sorttemp)?,
+                syncs: AtomicU32::new(0),
             }),
             hasty: false,
         })
@@ -114,6 +119,11 @@ impl Disk {
             folders: Arc::clone(&self.folders),
             hasty: true,
         }
+    }
+
+    /// How often a file or folder was synced since this was opened; the number wraps.
+    pub fn syncs(&self) -> u32 {
+        self.folders.syncs.load(Ordering::Relaxed)
     }
 
     fn read_some(&self, file: &OwnedFd, buf: &mut [u8], at: u64) -> rustix::io::Result<usize> {
@@ -199,6 +209,7 @@ impl Medium for Disk {
     }
 
     fn sync(&self, file: &OwnedFd) -> io::Result<()> {
+        self.folders.syncs.fetch_add(1, Ordering::Relaxed);
         // Not repeated on any error: after a failed sync the kernel may report the next one as good.
         fs::fdatasync(file).map_err(io::Error::from)
     }
@@ -212,6 +223,7 @@ impl Medium for Disk {
     }
 
     fn sync_folder(&self, folder: Folder) -> io::Result<()> {
+        self.folders.syncs.fetch_add(1, Ordering::Relaxed);
         match fs::fsync(self.folder(folder)) {
             // File systems that cannot sync a folder write names at once or in order.
             Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),

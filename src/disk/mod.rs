@@ -99,6 +99,7 @@ pub mod stored;
 pub mod submit;
 pub mod tidy;
 pub mod users;
+mod volatile;
 pub mod watch;
 pub mod worker;
 pub mod writer;

@@ -67,6 +67,15 @@ pub enum Joined {
     Done(MsgId),
 }
 
+impl Joined {
+    /// The message that is reported on.
+    pub const fn about(&self) -> MsgId {
+        match self {
+            Self::Progress(id, _) | Self::Done(id) => *id,
+        }
+    }
+}
+
 /// A message to be accepted.
 #[derive(Debug)]
 pub struct Submission {

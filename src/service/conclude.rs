@@ -69,6 +69,7 @@ pub async fn conclude(
     if follows.over && written {
         emit(&Event::Completed { id });
     }
+    service.memory.ring();
     service.active.borrow_mut().leave(id);
     if follows.again || !written {
         let expires = if follows.held {
@@ -242,6 +243,9 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
         });
     }
     service.health.ring();
+    // What waits for this way waits longer than its owner wants it to be in memory alone.
+    service.journal.hurry_memory();
+    service.memory.ring();
     let late = match live.config.delivery.delay_notice {
         Some(notice) if !held => {
             let left = live.expire(next).saturating_sub(notice);

@@ -27,6 +27,7 @@ use crate::service::badmails;
 use crate::service::event::Event;
 use crate::service::event::Json;
 use crate::service::log::emit;
+use crate::service::memory_first;
 use crate::service::notices;
 use crate::service::operators;
 use crate::service::operators::Caller;
@@ -198,6 +199,7 @@ async fn answer(service: &Rc<Service>, mut talk: Talk) -> std::io::Result<()> {
         },
         ["badmail", "list"] => return bad_list(service, talk, json).await,
         ["badmail", what, stem] => bad(service, what, stem, json).await,
+        ["sync"] => sync(service).await,
         ["reload"] => service.reload().map(|()| String::from("reloaded\n")),
         _ => Err(format!(
             "the service does not know the request '{}'",
@@ -209,6 +211,14 @@ async fn answer(service: &Rc<Service>, mut talk: Talk) -> std::io::Result<()> {
         Err(why) => format!("{REFUSED}\n{why}\n"),
     };
     talk.say(text.as_bytes()).await
+}
+
+async fn sync(service: &Service) -> Result<String, String> {
+    let written = memory_first::power_fails(service).await;
+    let count = written.map_err(|refused| refused.to_string())?;
+    Ok(format!(
+        "all mail is on the disk; written from memory: {count}\n"
+    ))
 }
 
 fn find(service: &Service, id: &str) -> Result<MsgId, String> {
@@ -236,13 +246,15 @@ fn status(service: &Service, json: bool) -> String {
     let ways = ways(service, json);
     if json {
         format!(
-            "{{\"name\":{},\"version\":\"{}\",\"uptime_secs\":{},\"queued\":{},\"queued_bytes\":{},\"connections\":{},\
+            "{{\"name\":{},\"version\":\"{}\",\"uptime_secs\":{},\"queued\":{},\"queued_bytes\":{},\"in_memory\":{},\"syncs\":{},\"connections\":{},\
              \"accepted\":{},\"refused\":{},\"delivered\":{},\"deferred\":{},\"failed\":{},\"ways\":[{ways}]}}\n",
             Json(&live.config.name),
             env!("CARGO_PKG_VERSION"),
             up.as_secs(),
             usage.messages,
             usage.bytes,
+            usage.in_memory,
+            usage.syncs,
             service.clients.total(),
             counts.accepted,
             counts.refused,
@@ -252,13 +264,17 @@ fn status(service: &Service, json: bool) -> String {
         )
     } else {
         format!(
-            "{} {} on {}, up {}\nqueued: {} messages\nqueued bytes: {}\nconnections: {}\n\
+            "{} {} on {}, up {}\nqueued: {} messages{}\nqueued bytes: {}\nconnections: {}\n\
              accepted: {}, refused: {}, delivered: {}, deferred: {}, failed: {}\n{ways}",
             live.config.name,
             env!("CARGO_PKG_VERSION"),
             live.config.home.display(),
             span(up),
             usage.messages,
+            match usage.in_memory {
+                0 => String::new(),
+                count => format!(", {count} of them in memory only"),
+            },
             usage.bytes,
             service.clients.total(),
             counts.accepted,
@@ -463,6 +479,7 @@ fn hold(service: &Rc<Service>, id: &str) -> Result<String, String> {
     let why = "by the operator";
     service.ways.borrow_mut().remove(id);
     service.journal.hold(id, why);
+    service.memory.ring();
     emit(&Event::Held { id, why });
     Ok(format!(
         "{id} is held until `mailroot queue release {id}`\n"

@@ -33,6 +33,7 @@ use crate::queue::Door;
 use crate::queue::Priority;
 use crate::service::event::Event;
 use crate::service::log::emit;
+use crate::service::memory_first;
 use crate::service::shared::Service;
 use crate::service::show;
 
@@ -233,7 +234,19 @@ impl Intake {
         let must = self.door == Door::Notice;
         let routed = service.routed(&accept.envelope, must);
         let routed = routed.ok_or(NotTaken::Ways)?;
-        let accepted = service.journal.accept(accept, self.draft, joined).await;
+        let until = match joined {
+            None => memory_first::until(service, &accept, &routed),
+            Some(_) => None,
+        };
+        let accepted = match until {
+            Some(due) => {
+                let kept = service.journal.accept_in_memory(accept, self.draft, due);
+                let kept = kept.await;
+                service.memory.ring();
+                kept
+            }
+            None => service.journal.accept(accept, self.draft, joined).await,
+        };
         accepted.map_err(NotTaken::Journal)?;
         Ok((routed, bytes))
     }

@@ -27,6 +27,7 @@ pub mod gate;
 pub mod intake;
 pub mod live;
 pub mod log;
+pub mod memory_first;
 pub mod naming;
 pub mod network;
 pub mod notices;

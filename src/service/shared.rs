@@ -134,6 +134,10 @@ pub struct Service {
     pub parked: Cell<usize>,
     /// Rung when something may be due.
     pub due: Wake,
+    /// Rung when what is in memory first may have to be written.
+    pub memory: Wake,
+    /// Before this tick nothing is in memory first.
+    pub memory_rests: Cell<Tick>,
     /// Rung when a way may have gone down or become well.
     pub health: Wake,
     /// Rung when a session in or out has ended.
@@ -397,6 +401,10 @@ impl Service {
         self.resolver.apply(live::names(&config));
         self.policies.forget_failures();
         self.clock.hold(config.clock_floor);
+        if config.delivery.memory_first.is_none() {
+            self.journal.hurry_memory();
+            self.memory.ring();
+        }
         self.reverse.forget();
         if let Err(error) = operators::guard(&config.control.socket, &config.operators) {
             let why = error.to_string();

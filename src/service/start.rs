@@ -46,6 +46,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::memory_first;
 use crate::service::network;
 use crate::service::notices;
 use crate::service::pickups;
@@ -159,6 +160,8 @@ fn open(
         counts: Cell::default(),
         parked: Cell::default(),
         due: Wake::default(),
+        memory: Wake::default(),
+        memory_rests: Cell::default(),
         health: Wake::default(),
         idle: Wake::default(),
         ending: Ending::default(),
@@ -287,6 +290,9 @@ async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartErro
     tasks.spawn(deliver::dispatch(Rc::clone(&service))).detach();
     tasks.spawn(network::watch(Rc::clone(&service))).detach();
     tasks
+        .spawn(memory_first::serve(Rc::clone(&service)))
+        .detach();
+    tasks
         .spawn(control::serve(Rc::clone(&service), control))
         .detach();
     emit(&Event::Started {
@@ -328,6 +334,8 @@ async fn end(service: &Rc<Service>, mut signals: Signals) {
     emit(&Event::Stopping { signal: "stop" });
     tell(State::Stopping);
     service.ending.begin();
+    // Now, since what follows may take longer than whoever stops us waits; its trouble is told.
+    let _ = memory_first::write_all(service).await;
     let quiet = async {
         while service.clients.total() > 0 || service.ways.borrow().sessions() > 0 {
             service.idle.heard().await;
@@ -340,6 +348,7 @@ async fn end(service: &Rc<Service>, mut signals: Signals) {
     future::or(quiet, future::or(grace, again)).await;
     let noted = service.clock.believed().unwrap_or(service.clock.floor());
     service.journal.clock(noted, service.running());
+    let _ = memory_first::write_all(service).await;
     let queued = service.journal.usage().messages;
     service.journal.close().await;
     // Gone, so that who asks is told at once that no service runs.
