@@ -4,6 +4,7 @@ pub mod base;
 pub mod mail;
 
 pub mod dns;
+pub mod ldap;
 pub mod policy;
 pub mod queue;
 pub mod smtp;

@@ -357,6 +357,20 @@ pub const STS_FILE: u64 = 1024 * 1024;
 /// How long a policy that could not be fetched is not asked for again (RFC 8461 s3.3 suggests five minutes or more).
 pub const STS_PAUSE: Duration = Duration::from_secs(300);
 
+/// Bytes of one answer of a directory, however many messages it comes in: ten thousand members of a group at two hundred
+/// bytes each.
+pub const LDAP_ANSWER: usize = 2 * 1024 * 1024;
+
+/// Values of one answer of a directory: ten thousand members, with all else that an entry has. Each takes some thirty
+/// bytes besides its text.
+pub const LDAP_VALUES: usize = 20_000;
+
+/// Searches for one address besides two for each member that it may have.
+pub const LDAP_SEARCHES: usize = 100;
+
+/// Members without an address that are named to the owner.
+pub const LDAP_MISSING: usize = 5;
+
 /// Stack of the journal writer and of the file worker: their call depth is fixed and shallow.
 pub const WORKER_STACK: usize = 256 * 1024;
 

@@ -13,6 +13,10 @@ use std::time::Duration;
 use mailroot::base::{MsgId, Tick, limits};
 use mailroot::config;
 use mailroot::dns::message::{self as dns, Query, Reading, Said};
+use mailroot::ldap::client::Client as Directory;
+use mailroot::ldap::expand::{Expander, Resolution, Rules, Step};
+use mailroot::ldap::message::Request;
+use mailroot::ldap::schema::Schema;
 use mailroot::mail::adapt::{Adapter, Needs, Survey};
 use mailroot::mail::envelope::Body;
 use mailroot::mail::header::{Facts, Field, Plan, Walker, fields};
@@ -49,6 +53,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("dns", dns),
     ("header", header),
     ("journal", journal),
+    ("ldap", ldap),
     ("line", line),
     ("proxy", proxy),
     ("reply", reply),
@@ -70,6 +75,81 @@ pub fn proxy(input: &[u8]) {
         assert!(rest.len() >= if client.is_ipv4() { 10 } else { 34 });
         assert_eq!(client.ip(), client.ip().to_canonical());
     }
+}
+
+/// What a directory says: the same at every block size, nobody gets mail twice, and no list grows over its limit.
+pub fn ldap(input: &[u8]) {
+    let mut choices = Choices(input);
+    let (step, mode) = (choices.step(), choices.byte());
+    let whole = directory(choices.0, usize::MAX, mode);
+    let parts = directory(choices.0, step, mode);
+    // Whether clear text stood behind StartTLS shows only when it came with it.
+    assert!(whole == parts || mode & 1 != 0, "{whole} {parts}");
+}
+
+/// Plays the answers of a directory; answers how it ended.
+fn directory(mut input: &[u8], step: usize, mode: u8) -> String {
+    let mut client = Directory::default();
+    let mut ask = |request: &Request<'_>| {
+        let question = client.ask(request);
+        assert!(mailroot::ldap::message::read(&question).is_err());
+        let mut block: &[u8] = &[];
+        loop {
+            match client.feed(block) {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) if input.is_empty() => return Err("closed".to_owned()),
+                Ok(None) => {}
+                Err(broken) => return Err(broken.to_string()),
+            }
+            (block, input) = input.split_at(step.min(input.len()));
+        }
+    };
+    if mode & 1 != 0
+        && let Err(end) = ask(&Request::StartTls)
+    {
+        return end;
+    }
+    match ask(&Request::Anonymous) {
+        Ok(answer) if answer.outcome.code != 0 => return answer.outcome.to_string(),
+        Ok(_) => {}
+        Err(end) => return end,
+    }
+    let rules = Rules {
+        schema: if mode & 2 == 0 {
+            Schema::active_directory()
+        } else {
+            Schema::posix()
+        },
+        base: "dc=x".to_owned(),
+        domains: vec![domain()],
+        own: Vec::new(),
+        members: 8,
+        depth: 3,
+    };
+    let address = Address::parse("a@mx.example.com").unwrap();
+    let mut expander = Expander::new(&rules, &address);
+    for _ in 0..200 {
+        match expander.next_step() {
+            Step::Done(end) => {
+                if let Resolution::Known { targets, .. } = &end {
+                    assert!((1..=8).contains(&targets.len()));
+                    let all: BTreeSet<String> =
+                        targets.iter().map(|one| one.address.to_string()).collect();
+                    assert_eq!(all.len(), targets.len(), "somebody gets it twice");
+                }
+                return format!("{end:?}");
+            }
+            Step::Search(search) => match ask(&Request::Search(&search)) {
+                Ok(answer) => {
+                    if let Err(outcome) = expander.on_found(&answer.outcome, answer.entries) {
+                        return outcome.to_string();
+                    }
+                }
+                Err(end) => return end,
+            },
+        }
+    }
+    panic!("searches have no end");
 }
 
 /// The choices at the front of an input.
