@@ -17,7 +17,6 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
-use std::process::Command;
 use std::process::ExitCode;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -28,6 +27,10 @@ use std::time::Duration;
 use crate::base::MsgId;
 use crate::cli::load;
 use crate::cli::sysexits;
+use crate::cli::trial;
+use crate::cli::trial::Failed;
+use crate::cli::trial::stop;
+use crate::cli::trial::this_program;
 use crate::mail::Domain;
 use crate::net::clock;
 use crate::smtp::fault::Fault;
@@ -37,9 +40,6 @@ use crate::smtp::server::settings::Settings;
 
 /// How long any one step may take before the demo gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What was to happen does not: a sentence for whoever watches.
-type Failed = String;
 
 /// Runs it. 0 when every message went the way it should.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -156,21 +156,6 @@ fn show(out: &mut dyn Write) -> Result<(), Failed> {
     )
 }
 
-/// This program once more. Where the kernel cannot start it by itself, `MAILROOT_RUNNER` names the emulator that can,
-/// with its options; `targets/run` sets it.
-fn this_program(program: &Path) -> Command {
-    let runner = std::env::var("MAILROOT_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace();
-    match words.next() {
-        Some(emulator) => {
-            let mut command = Command::new(emulator);
-            command.args(words).arg(program);
-            command
-        }
-        None => Command::new(program),
-    }
-}
-
 fn expect(fact: bool, what: &str) -> Result<(), Failed> {
     if fact {
         Ok(())
@@ -216,13 +201,7 @@ fn start(
         .stderr
         .take()
         .ok_or("the service has no log")?;
-    thread::spawn(move || {
-        for line in BufReader::new(log).lines().map_while(Result::ok) {
-            if news.send(News::Log(line)).is_err() {
-                return;
-            }
-        }
-    });
+    trial::lines(log, news, News::Log);
     Ok(running)
 }
 
@@ -327,19 +306,6 @@ fn sendmail(program: &Path, home: &Path, text: &[u8]) -> Result<(), Failed> {
         Ok(false) => Err(String::from("sendmail did not take the message")),
         Err(error) => Err(format!("cannot run sendmail: {error}")),
     }
-}
-
-/// SIGTERM and an orderly end.
-fn stop(child: &mut Child) -> Result<(), Failed> {
-    let pid = i32::try_from(child.id())
-        .ok()
-        .and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .map_err(|error| format!("cannot stop the service: {error}"))?;
-    }
-    let status = child.wait().map_err(|error| error.to_string())?;
-    expect(status.success(), "an orderly end of the service")
 }
 
 /// A smart host in a thread of its own: our own server machine over plain blocking sockets. It takes everything but

@@ -62,8 +62,13 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "init",
-        usage: "[FLAGS] [--output FILE]",
-        help: "Writes a commented configuration file with the flags' settings in it.",
+        usage: "[FLAGS] [--email ADDRESS] [--output FILE [--force] [--folders] [--password-stdin] [--test ADDRESS]]",
+        help: "Asks a few questions when it is called on a terminal without flags, and writes a commented configuration \
+               file from the answers, with the password in a file of its own and the folders of the home; a test mail \
+               follows when it is wanted. With flags: writes the file with their settings in it, to standard output \
+               unless --output names a file. --email takes the smart host from what is known of the provider; \
+               --password-stdin puts the first line of standard input into the password file; --folders makes the \
+               folders; --test sends a mail.",
     },
     Command {
         name: "install",

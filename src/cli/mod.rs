@@ -20,7 +20,9 @@ pub mod sendmail;
 mod session;
 mod status;
 mod sysexits;
+mod trial;
 mod version;
+mod wizard;
 
 use std::ffi::OsString;
 use std::io::Write;

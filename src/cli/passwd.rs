@@ -165,7 +165,8 @@ fn ask(name: &str) -> Result<Secret, String> {
     }
 }
 
-fn line(input: &mut dyn BufRead) -> Result<Secret, String> {
+/// The first line of some input, as a password.
+pub fn line(input: &mut dyn BufRead) -> Result<Secret, String> {
     let most = u64::try_from(LONGEST).unwrap_or(u64::MAX).saturating_add(3);
     let mut bytes = Vec::new();
     io::Read::take(input, most)
@@ -175,16 +176,17 @@ fn line(input: &mut dyn BufRead) -> Result<Secret, String> {
 }
 
 /// A line of the terminal that it does not show.
-fn unseen(prompt: &str) -> Result<Secret, String> {
+pub fn unseen(prompt: &str) -> Result<Secret, String> {
     let said = |error: io::Error| format!("cannot use the terminal: {error}");
     let stdin = io::stdin();
     let before = rustix::termios::tcgetattr(&stdin).map_err(|error| said(error.into()))?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
     silent.local_modes.insert(LocalModes::ECHONL);
-    let _ = write!(io::stderr(), "{prompt}");
     let set = |modes| rustix::termios::tcsetattr(&stdin, OptionalActions::Flush, modes);
     set(&silent).map_err(|error| said(error.into()))?;
+    // After that: what comes in answer is neither shown nor thrown away.
+    let _ = write!(io::stderr(), "{prompt}");
     let got = line(&mut stdin.lock());
     set(&before).map_err(|error| said(error.into()))?;
     got

@@ -15,6 +15,7 @@ pub mod kind;
 pub mod lookup;
 pub mod model;
 pub mod parse;
+pub mod providers;
 pub mod sample;
 pub mod schema;
 pub mod secret;
