@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::service::control;
+use crate::service::talk;
 
 /// What came of asking.
 pub enum Answer {
@@ -14,7 +14,7 @@ pub enum Answer {
     Said(String),
     /// The service would not.
     Refused(String),
-    /// No service runs on this home.
+    /// No service runs on this home, or it is stopped.
     NotRunning,
     /// We may not ask, or not that; the service said why, unless the socket itself kept us out.
     NotAllowed(Option<String>),
@@ -41,9 +41,10 @@ pub fn ask(socket: &Path, words: &[&str]) -> io::Result<Answer> {
     }
     let text = String::from_utf8_lossy(&bytes);
     Ok(match text.split_once('\n') {
-        Some((control::OK, rest)) => Answer::Said(rest.to_owned()),
-        Some((control::FORBIDDEN, rest)) => Answer::NotAllowed(Some(rest.trim_end().to_owned())),
-        Some((control::REFUSED, rest)) => Answer::Refused(rest.trim_end().to_owned()),
+        Some((talk::OK, rest)) => Answer::Said(rest.to_owned()),
+        Some((talk::FORBIDDEN, rest)) => Answer::NotAllowed(Some(rest.trim_end().to_owned())),
+        Some((talk::STOPPED, _)) => Answer::NotRunning,
+        Some((talk::REFUSED, rest)) => Answer::Refused(rest.trim_end().to_owned()),
         _ => Answer::Refused(String::from("the service hung up without an answer")),
     })
 }

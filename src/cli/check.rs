@@ -1,4 +1,4 @@
-//! `mailroot check FILE...`: every mistake in every file, at once.
+//! `mailroot check FILE...`: every mistake in every file, at once; a folder is each `*.toml` in it.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use crate::cli::load;
 use crate::cli::load::Stop;
+use crate::cli::servers;
 use crate::cli::sysexits;
 use crate::config::Config;
-use crate::config::Flags;
 use crate::config::model::Proof;
 use crate::disk::secret;
 use crate::disk::users::Users;
@@ -18,6 +18,8 @@ use crate::mail::dkim::key::Key;
 use crate::net::TrustedClock;
 use crate::net::tls::Identity;
 use crate::net::tls::Tls;
+use crate::service::claims;
+use crate::service::claims::Claim;
 
 /// Runs it. 0 when all files are good, 78 when one is not, 66 when one cannot be read.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -34,10 +36,10 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
         }
     };
     let mut code = sysexits::OK;
-    let mut seen: Vec<(&PathBuf, Config)> = Vec::new();
+    let mut seen: Vec<(&PathBuf, Claim)> = Vec::new();
     for file in &files {
-        let config = match load::load(Some(file), &Flags::default()) {
-            Ok((config, _)) => config,
+        let config = match servers::read(file) {
+            Ok(config) => config,
             Err(stop) => {
                 let _ = writeln!(err, "{stop}");
                 code = code.max(stop.code());
@@ -48,13 +50,10 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
         wrong.extend(users(&config));
         wrong.extend(certificate(&config));
         wrong.extend(keys(&config));
+        let claim = Claim::of(&config);
         for (other, theirs) in &seen {
-            wrong.extend(shared(&config, theirs).map(|what| {
-                format!(
-                    "{what} is also that of {}; two servers cannot share it",
-                    other.display()
-                )
-            }));
+            let shared = claim.shared(theirs);
+            wrong.extend(shared.map(|what| claims::sentence(&what, &other.display().to_string())));
         }
         if wrong.is_empty() {
             let _ = writeln!(out, "{}: good", file.display());
@@ -64,7 +63,7 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
         for sentence in wrong {
             let _ = writeln!(err, "{}: {sentence}", file.display());
         }
-        seen.push((file, config));
+        seen.push((file, claim));
     }
     code
 }
@@ -80,7 +79,7 @@ fn files(args: &mut lexopt::Parser) -> Result<Vec<PathBuf>, Stop> {
     if files.is_empty() {
         return Err(Stop::Usage("write mailroot check FILE...".to_owned()));
     }
-    Ok(files)
+    servers::files(&files)
 }
 
 /// Password files that the service could not use. One that only the service may open is no mistake.
@@ -137,21 +136,6 @@ fn certificate(config: &Config) -> Option<String> {
     };
     let tls = Tls::new(Arc::new(TrustedClock::new()));
     tls.server(&identity).err().map(|error| error.to_string())
-}
-
-/// What two servers cannot both have.
-fn shared(one: &Config, other: &Config) -> impl Iterator<Item = String> {
-    let home = (one.home == other.home).then(|| format!("home {}", one.home.display()));
-    let both = |at: &&crate::config::model::Listen| {
-        other.listen.iter().any(|one| one.address == at.address)
-    };
-    let listen: Vec<String> = one
-        .listen
-        .iter()
-        .filter(both)
-        .map(|at| format!("the address {}", at.address))
-        .collect();
-    home.into_iter().chain(listen)
 }
 
 #[cfg(test)]

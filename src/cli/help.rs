@@ -57,8 +57,11 @@ pub struct Command {
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "run",
-        usage: "[FLAGS] [FILE]",
-        help: "Runs the service with a configuration file, or with flags alone, or with neither.",
+        usage: "[FLAGS] [FILE] | FILE... | DIR",
+        help: "Runs the service with a configuration file, or with flags alone, or with neither. Several files, or the \
+               *.toml of a folder, are as many virtual servers in one process: each with its own home, listeners, \
+               limits, queue and log. One that cannot run stops no other. SIGHUP reads everything again: files that \
+               are new or were mended start, those that are gone stop.",
     },
     Command {
         name: "init",
@@ -80,7 +83,8 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "check",
         usage: "FILE...",
-        help: "Finds every mistake in configuration files. Exit code 78 when there is one.",
+        help: "Finds every mistake in configuration files, or the *.toml of a folder; and what two of them cannot \
+               share. Exit code 78 when there is one.",
     },
     Command {
         name: "config",

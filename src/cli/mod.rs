@@ -17,6 +17,7 @@ mod queue;
 mod rest;
 mod run;
 pub mod sendmail;
+mod servers;
 mod session;
 mod status;
 mod sysexits;

@@ -1,17 +1,21 @@
-//! `mailroot run`: the service in the foreground.
+//! `mailroot run`: the service in the foreground, for one virtual server or several.
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use lexopt::Arg;
 
 use crate::cli::load;
 use crate::cli::load::Stop;
+use crate::cli::servers;
 use crate::cli::sysexits;
 use crate::config::Flags;
 use crate::service;
+use crate::service::Read;
 use crate::service::StartError;
 
 /// Runs until SIGTERM or SIGINT.
@@ -29,14 +33,17 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn serve(args: &mut lexopt::Parser) -> Result<(), (u8, String)> {
     let stopped = |stop: Stop| (stop.code(), stop.to_string());
-    let (file, flags) = source(args).map_err(stopped)?;
-    let (config, _) = load::load(file.as_deref(), &flags).map_err(stopped)?;
-    let reread = move || {
-        load::load(file.as_deref(), &flags)
-            .map(|(config, _)| config)
-            .map_err(|stop| stop.to_string())
+    let (paths, flags) = source(args).map_err(stopped)?;
+    let run = match paths.as_slice() {
+        [] => one(None, flags),
+        [path] if !path.is_dir() => one(Some(path.clone()), flags),
+        _ if !flags.is_empty() => {
+            let why = "flags go with one file; with several, each says for itself what it wants";
+            Err(Stop::Usage(why.to_owned()))
+        }
+        _ => several(paths),
     };
-    service::run(config, reread).map_err(|error| {
+    run.map_err(stopped)?.map_err(|error| {
         let code = match error {
             StartError::Config(_) => sysexits::CONFIG,
             StartError::Io(_) => sysexits::IOERR,
@@ -46,16 +53,36 @@ fn serve(args: &mut lexopt::Parser) -> Result<(), (u8, String)> {
     })
 }
 
+/// Runs the one server of a file, or of flags alone.
+fn one(file: Option<PathBuf>, flags: Flags) -> Result<Result<(), StartError>, Stop> {
+    let (config, _) = load::load(file.as_deref(), &flags)?;
+    let reread = move || {
+        load::load(file.as_deref(), &flags)
+            .map(|(config, _)| config)
+            .map_err(|stop| stop.to_string())
+    };
+    Ok(service::run(config, Arc::new(reread)))
+}
+
+/// Runs the servers of several files.
+fn several(paths: Vec<PathBuf>) -> Result<Result<(), StartError>, Stop> {
+    // What was mistyped is not waited for.
+    servers::files(&paths)?;
+    let list = move || servers::files(&paths).map_err(|stop| stop.to_string());
+    let reader = |file: &Path| -> Read {
+        let file = file.to_owned();
+        Arc::new(move || servers::read(&file).map_err(|stop| stop.to_string()))
+    };
+    let (own, _) = load::load(None, &Flags::default())?;
+    Ok(service::run_all(&own, Box::new(list), Box::new(reader)))
+}
+
 /// Where the settings come from.
-fn source(args: &mut lexopt::Parser) -> Result<(Option<PathBuf>, Flags), Stop> {
-    let (mut file, mut flags) = (None, Flags::default());
+fn source(args: &mut lexopt::Parser) -> Result<(Vec<PathBuf>, Flags), Stop> {
+    let (mut paths, mut flags) = (Vec::new(), Flags::default());
     while let Some(arg) = args.next()? {
         match arg {
-            Arg::Value(path) if file.is_none() => file = Some(PathBuf::from(path)),
-            Arg::Value(_) => {
-                let why = "one configuration file is one service; start a second for the other";
-                return Err(Stop::Usage(why.to_owned()));
-            }
+            Arg::Value(path) => paths.push(PathBuf::from(path)),
             Arg::Long(name) => {
                 let name = name.to_owned();
                 load::flag(&name, args, &mut flags)?;
@@ -63,5 +90,5 @@ fn source(args: &mut lexopt::Parser) -> Result<(Option<PathBuf>, Flags), Stop> {
             other @ Arg::Short(_) => return Err(load::unexpected(other)),
         }
     }
-    Ok((file, flags))
+    Ok((paths, flags))
 }

@@ -182,7 +182,13 @@ pub const SECTIONS: &[Section] = &[
 /// Every setting, in the order of the sample; the rows of a section stand together.
 pub const ROWS: &[Row] = &[
     // The server.
-    Row::set("name", Kind::Text, "mailroot", "The name of this server in logs and in the status.")
+    Row::set(
+        "name",
+        Kind::Text,
+        "mailroot",
+        "The name of this server in logs, in the status and for commands. Where several servers run, one without it is \
+         called like its file.",
+    )
         .iis("Virtual server identity", "Default SMTP Virtual Server"),
     Row::set(
         "home",

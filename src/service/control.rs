@@ -7,48 +7,37 @@ use std::cmp::Reverse;
 use std::fmt::Write;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_net::unix::UnixListener;
 use async_net::unix::UnixStream;
-use smol::io::AsyncReadExt;
-use smol::io::AsyncWriteExt;
 use smol::lock::Semaphore;
 
 use crate::base::MsgId;
 use crate::base::Tick;
 use crate::base::limits;
-use crate::config::Config;
 use crate::disk::body::Stored;
 use crate::mail::Domain;
-use crate::net::within::within;
 use crate::queue::schedule::NEVER;
+use crate::service::asked::Asked;
 use crate::service::badmails;
 use crate::service::event::Event;
 use crate::service::event::Json;
+use crate::service::line::Ordered;
+use crate::service::line::Reply;
 use crate::service::log::emit;
 use crate::service::memory_first;
 use crate::service::notices;
-use crate::service::operators;
 use crate::service::operators::Caller;
 use crate::service::operators::Standing;
 use crate::service::shared::Service;
-use crate::service::shared::StartError;
 use crate::service::shared::waiting;
 use crate::service::show::HEADING;
 use crate::service::show::Shown;
 use crate::service::show::WayShown;
 use crate::service::show::span;
+use crate::service::socket::Socket;
 use crate::service::state::State;
-
-/// The first line of an answer that did what was asked.
-pub const OK: &str = "ok";
-
-/// The first line of one that did not; the sentence follows.
-pub const REFUSED: &str = "refused";
-
-/// The first line of one to somebody who may not ask that; the sentence follows.
-pub const FORBIDDEN: &str = "forbidden";
+use crate::service::talk::OK;
+use crate::service::talk::Talk;
 
 /// Ways that `status` shows to people.
 const WAYS_SHOWN: usize = 30;
@@ -56,45 +45,17 @@ const WAYS_SHOWN: usize = 30;
 /// Messages whose times are looked up together for a list.
 const LISTED: u64 = 4096;
 
-/// Longest request.
-const REQUEST: usize = 512;
-
-/// How long a client may take to ask, and to take each piece of the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Makes the socket. The home is locked, so whatever stands there is left from an earlier run.
-pub fn bind(config: &Config) -> Result<UnixListener, StartError> {
-    let path = &config.control.socket;
-    let fail = |error: std::io::Error| {
-        StartError::Io(format!(
-            "cannot make the control socket {}: {error}",
-            path.display()
-        ))
-    };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(fail)?;
-    operators::guard(path, &config.operators).map_err(fail)?;
-    Ok(listener)
-}
-
 /// Answers requests until the service ends.
-pub async fn serve(service: Rc<Service>, listener: UnixListener) {
+pub async fn serve(service: Rc<Service>, socket: Rc<Socket>) {
     let places = Arc::new(Semaphore::new(limits::OPERATORS));
     loop {
         let place = places.acquire_arc().await;
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors: the clients in front of us end, and then it goes on.
-            smol::Timer::after(Duration::from_millis(200)).await;
-            continue;
-        };
+        let talk = socket.accept().await;
         let task = {
             let service = Rc::clone(&service);
             async move {
                 // A client that hangs up has what it wanted.
-                let _ = answer(&service, Talk(stream)).await;
+                let _ = answer(&service, talk).await;
                 drop(place);
             }
         };
@@ -102,40 +63,9 @@ pub async fn serve(service: Rc<Service>, listener: UnixListener) {
     }
 }
 
-/// A connection of somebody who may be slow, or worse.
-struct Talk(UnixStream);
-
-impl Talk {
-    async fn say(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        within(PATIENCE, self.0.write_all(bytes)).await?
-    }
-
-    /// The request, as far as it came.
-    async fn request(&mut self) -> std::io::Result<String> {
-        let mut request = Vec::new();
-        let mut room = [0; REQUEST];
-        let whole = async {
-            while !request.contains(&b'\n') && request.len() < REQUEST {
-                let count = self.0.read(&mut room).await?;
-                if count == 0 {
-                    break;
-                }
-                request.extend_from_slice(room.get(..count).unwrap_or_default());
-            }
-            Ok::<_, std::io::Error>(())
-        };
-        within(PATIENCE, whole).await??;
-        Ok(String::from_utf8_lossy(&request).into_owned())
-    }
-}
-
 /// Who is at the other end, and what that one may do.
 async fn caller(service: &Service, stream: &UnixStream) -> std::io::Result<(Caller, Standing)> {
-    let credentials = rustix::net::sockopt::socket_peercred(stream)?;
-    let caller = Caller {
-        uid: credentials.uid.as_raw(),
-        gid: credentials.gid.as_raw(),
-    };
+    let caller = Caller::of(stream)?;
     if caller.is_ours() {
         return Ok((caller, Standing::Operator));
     }
@@ -144,43 +74,24 @@ async fn caller(service: &Service, stream: &UnixStream) -> std::io::Result<(Call
     Ok((caller, standing.await))
 }
 
-async fn answer(service: &Rc<Service>, mut talk: Talk) -> std::io::Result<()> {
+async fn answer(service: &Rc<Service>, talk: Talk) -> std::io::Result<()> {
     let (caller, standing) = caller(service, &talk.0).await?;
-    let uid = caller.uid;
-    if standing == Standing::Stranger {
-        let why = "no operator of this service; [operators] in its configuration names them";
-        emit(&Event::OrderRefused {
-            uid,
-            request: "",
-            why,
-        });
-        // What it wanted is not even read: a stranger takes no place for longer than this.
-        return talk
-            .say(format!("{FORBIDDEN}\nuser {uid} is {why}\n").as_bytes())
-            .await;
+    let Some(asked) = Asked::admit(talk, caller, standing).await? else {
+        return Ok(());
+    };
+    let order = asked.order();
+    let Asked {
+        mut talk,
+        json,
+        words,
+    } = asked;
+    if let Some(order) = order {
+        let reply = Reply::Client(talk);
+        // Its answer comes when it is done, from whoever does it.
+        let _ = service.own.try_send(Ordered { order, reply });
+        return Ok(());
     }
-    let line = talk.request().await?;
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let json = words.contains(&"--json");
-    let words: Vec<&str> = words.into_iter().filter(|word| *word != "--json").collect();
-    if !operators::only_looks(&words) {
-        let request = words.join(" ");
-        if standing == Standing::Reader {
-            let why = "may look and change nothing; see [operators] in the configuration";
-            emit(&Event::OrderRefused {
-                uid,
-                request: &request,
-                why,
-            });
-            return talk
-                .say(format!("{FORBIDDEN}\nuser {uid} {why}\n").as_bytes())
-                .await;
-        }
-        emit(&Event::Ordered {
-            uid,
-            request: &request,
-        });
-    }
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["status"] => Ok(status(service, json)),
         ["queue", "list"] => return list(service, talk, json).await,
@@ -200,17 +111,12 @@ async fn answer(service: &Rc<Service>, mut talk: Talk) -> std::io::Result<()> {
         ["badmail", "list"] => return bad_list(service, talk, json).await,
         ["badmail", what, stem] => bad(service, what, stem, json).await,
         ["sync"] => sync(service).await,
-        ["reload"] => service.reload().map(|()| String::from("reloaded\n")),
         _ => Err(format!(
             "the service does not know the request '{}'",
-            line.trim_end().escape_debug()
+            words.join(" ").escape_debug()
         )),
     };
-    let text = match result {
-        Ok(text) => format!("{OK}\n{text}"),
-        Err(why) => format!("{REFUSED}\n{why}\n"),
-    };
-    talk.say(text.as_bytes()).await
+    talk.tell(result).await
 }
 
 async fn sync(service: &Service) -> Result<String, String> {
@@ -354,7 +260,7 @@ async fn bad_list(service: &Rc<Service>, mut talk: Talk, json: bool) -> std::io:
     };
     let entries = match entries {
         Ok(entries) => entries,
-        Err(error) => return talk.say(format!("{REFUSED}\n{error}\n").as_bytes()).await,
+        Err(error) => return talk.tell(Err(error.to_string())).await,
     };
     let top = match (json, entries.is_empty()) {
         (true, _) => "",

@@ -29,6 +29,12 @@ pub enum Event<'a> {
     Stopped {
         queued: usize,
     },
+    /// A virtual server does not run, or does not start.
+    ServerFailed {
+        file: &'a str,
+        why: &'a str,
+        wait_secs: Option<u64>,
+    },
     Reloaded,
     ReloadRefused {
         why: &'a str,
@@ -210,7 +216,10 @@ impl Event<'_> {
     /// How grave it is.
     pub fn level(&self) -> Level {
         match self {
-            Self::WayHeld { .. } | Self::Damaged { .. } | Self::Trouble { .. } => Level::Error,
+            Self::ServerFailed { .. }
+            | Self::WayHeld { .. }
+            | Self::Damaged { .. }
+            | Self::Trouble { .. } => Level::Error,
             Self::ReloadRefused { .. }
             | Self::Recovered { .. }
             | Self::Refused { .. }
@@ -264,6 +273,18 @@ impl Event<'_> {
             Self::Stopped { queued } => {
                 put("queued", count(*queued));
                 "stopped"
+            }
+            Self::ServerFailed {
+                file,
+                why,
+                wait_secs,
+            } => {
+                put("file", Text(file));
+                put("why", Text(why));
+                if let Some(wait) = wait_secs {
+                    put("wait", Number(*wait));
+                }
+                "server-failed"
             }
             Self::Reloaded => "reloaded",
             Self::ReloadRefused { why } => {

@@ -1,14 +1,18 @@
-//! One virtual server: wires everything together.
+//! One virtual server, and the supervisor of several: wires everything together.
 //!
-//! Everything here runs on one thread, over a `LocalExecutor`; tasks share [`Service`] by `Rc`. What blocks goes to
+//! A server runs on one thread, over a `LocalExecutor`; its tasks share [`Service`] by `Rc`. Several have a thread
+//! each, kept by [`keeper`], and [`servers`] on the main thread tells them what the signals say. One alone has the main
+//! thread itself, with the supervisor as a task beside it. What blocks goes to
 //! the journal writer or to the file worker. Nothing ticks: a task waits for a socket, for a ring, or for the one
 //! moment at which something is due (promise G7).
 
 pub mod active;
 pub mod ageing;
+pub mod asked;
 pub mod attempt;
 pub mod badmails;
 pub mod certificate;
+pub mod claims;
 pub mod clients;
 pub mod conclude;
 pub mod connect;
@@ -25,6 +29,8 @@ pub mod fetch;
 pub mod fold;
 pub mod gate;
 pub mod intake;
+pub mod keeper;
+pub mod line;
 pub mod live;
 pub mod log;
 pub mod memory_first;
@@ -37,20 +43,27 @@ pub mod pickups;
 pub mod policies;
 pub mod receive;
 pub mod relay;
+pub mod resting;
 pub mod secure;
 pub mod sending;
+pub mod servers;
 pub mod shared;
 pub mod show;
 pub mod sign;
 pub mod signal;
+pub mod socket;
 pub mod start;
 pub mod state;
 pub mod sts;
+pub mod talk;
 pub mod targets;
+pub mod tasks;
 pub mod turned;
 pub mod users;
 pub mod ways;
 
+pub use line::Read;
+pub use line::StartError;
+pub use servers::run;
+pub use servers::run_all;
 pub use shared::Service;
-pub use shared::StartError;
-pub use start::run;

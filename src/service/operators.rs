@@ -3,6 +3,7 @@
 
 use std::fs::Permissions;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -30,6 +31,15 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Who is at the other end of this one, as the kernel knows it.
+    pub fn of(stream: impl AsFd) -> io::Result<Self> {
+        let credentials = rustix::net::sockopt::socket_peercred(stream)?;
+        Ok(Self {
+            uid: credentials.uid.as_raw(),
+            gid: credentials.gid.as_raw(),
+        })
+    }
+
     /// What it may do. Blocks on the databases of users and groups, so it is for the file worker.
     pub fn standing(self, operators: &Operators) -> Standing {
         let is = |user: &String| accounts::user(user) == Some(self.uid);

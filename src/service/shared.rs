@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,7 +10,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use smol::LocalExecutor;
+use smol::channel::Sender;
 
 use crate::base::MsgId;
 use crate::base::Tick;
@@ -43,6 +42,8 @@ use crate::service::ageing::Ageing;
 use crate::service::clients::Clients;
 use crate::service::envelopes::Envelopes;
 use crate::service::event::Event;
+use crate::service::line::Ordered;
+use crate::service::line::Read;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
@@ -51,26 +52,8 @@ use crate::service::operators;
 use crate::service::policies::Policies;
 use crate::service::signal::Ending;
 use crate::service::signal::Wake;
+use crate::service::tasks::Tasks;
 use crate::service::ways::Ways;
-
-/// Why a service cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The configuration, or what it names, cannot be used.
-    Config(String),
-    /// The system refused something.
-    Io(String),
-    /// Another service has the home or an address.
-    Busy(String),
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(why) | Self::Io(why) | Self::Busy(why) => f.write_str(why),
-        }
-    }
-}
 
 /// What has happened since the start; the numbers wrap.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,15 +70,12 @@ pub struct Counts {
     pub failed: u32,
 }
 
-/// Reads the configuration again; the error is all complaints.
-pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
-
 /// What the tasks of one virtual server share.
 pub struct Service {
     /// The configuration at work; ask [`Service::live`].
     pub(super) live: RefCell<Rc<Live>>,
     /// Reads it again.
-    pub(super) reread: Reread,
+    pub(super) reread: Read,
     /// The queue.
     pub journal: Journal,
     /// The one thread for file work.
@@ -145,7 +125,9 @@ pub struct Service {
     /// Begins when the service is to end.
     pub ending: Ending,
     /// Where tasks live.
-    pub tasks: Rc<LocalExecutor<'static>>,
+    pub tasks: Tasks,
+    /// The way to order the server as a whole.
+    pub own: Sender<Ordered>,
     /// Where SMTP is spoken.
     pub listening: RefCell<Vec<SocketAddr>>,
     /// When the service started.

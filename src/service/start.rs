@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +25,9 @@ use crate::disk::worker::Worker;
 use crate::net::Resolver;
 use crate::net::TrustedClock;
 use crate::net::clock;
-use crate::net::files;
 use crate::net::given as sockets;
 use crate::net::listen::Listener;
 use crate::net::listen::Place;
-use crate::net::manager;
-use crate::net::manager::State;
-use crate::net::ready;
-use crate::net::signals::Signal;
-use crate::net::signals::Signals;
 use crate::net::tls::Tls;
 use crate::service::active::Active;
 use crate::service::ageing::Ageing;
@@ -42,6 +37,12 @@ use crate::service::control;
 use crate::service::deliver;
 use crate::service::envelopes::Envelopes;
 use crate::service::event::Event;
+use crate::service::line::Line;
+use crate::service::line::News;
+use crate::service::line::Order;
+use crate::service::line::Ordered;
+use crate::service::line::Reply;
+use crate::service::line::StartError;
 use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
@@ -52,46 +53,54 @@ use crate::service::notices;
 use crate::service::pickups;
 use crate::service::policies::Policies;
 use crate::service::receive;
-use crate::service::shared::Reread;
 use crate::service::shared::Service;
-use crate::service::shared::StartError;
 use crate::service::signal::Ending;
 use crate::service::signal::Wake;
+use crate::service::socket::Socket;
+use crate::service::tasks::Tasks;
 use crate::service::ways::Ways;
 
 /// How long sessions may take to end after SIGTERM. Service managers kill after 90 seconds or less.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs a virtual server until SIGTERM or SIGINT. `reread` is asked for the configuration again on SIGHUP.
-pub fn run(
-    config: Config,
-    reread: impl Fn() -> Result<Config, String> + 'static,
-) -> Result<(), StartError> {
-    log::start(&config);
-    open_files(&config);
-    let tasks = Rc::new(LocalExecutor::new());
-    let (service, recovery) = open(config, Box::new(reread), Rc::clone(&tasks))?;
-    // A task like the others, so that it is looked at only when something is there for it.
-    let serving = tasks.spawn(serve(service, recovery));
-    log::hold();
-    ready::block_on(tasks.run(serving)).map_err(|error| StartError::Io(error.to_string()))?
+/// How a server that ran has ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// For good.
+    Over,
+    /// Until it is started again. Who ordered it waits for an answer, and this is what was ordered since.
+    Stopped(Reply, VecDeque<Ordered>),
 }
 
-/// Sees to it that there is a file for each connection.
-fn open_files(config: &Config) {
-    let most = config.limits.connections;
-    if let Some(files) = files::raise()
-        && files < u64::from(most).saturating_add(limits::FILES)
-    {
-        let why = format!(
-            "limits.connections is {most}, but the system lets this process have only {files} files and sockets; \
-             raise that limit (LimitNOFILE= in its unit, or ulimit -n)"
-        );
-        emit(&Event::Trouble {
-            what: "files",
-            why: &why,
-        });
-    }
+/// Runs a virtual server until it is told to stop. Whoever started it hears when it is up. `socket` is its control
+/// socket, which stays.
+pub async fn run(
+    config: Config,
+    line: &Line,
+    starter: Reply,
+    socket: &mut Option<Rc<Socket>>,
+) -> Result<Ended, (StartError, Reply)> {
+    log::start(&config);
+    log::hold();
+    let tasks = Rc::new(LocalExecutor::new());
+    let (service, recovery) = match open(config, line, &tasks) {
+        Ok(opened) => opened,
+        Err(error) => return Err((error, starter)),
+    };
+    let control = match begin(&service, recovery) {
+        Ok(control) => control,
+        Err(error) => {
+            // The home is given back before anybody tries again.
+            service.journal.close().await;
+            return Err((error, starter));
+        }
+    };
+    *socket = Some(Rc::clone(&control));
+    line.report(News::Up);
+    starter.tell(Ok(String::from("started\n"))).await;
+    // A task like the others, so that it is looked at only when something is there for it.
+    let serving = tasks.spawn(serve(service, line.clone(), control));
+    Ok(tasks.run(serving).await)
 }
 
 fn folders(config: &Config) -> Result<Folders, StartError> {
@@ -108,8 +117,8 @@ fn folders(config: &Config) -> Result<Folders, StartError> {
 /// Opens the journal and puts together what the tasks share.
 fn open(
     config: Config,
-    reread: Reread,
-    tasks: Rc<LocalExecutor<'static>>,
+    line: &Line,
+    tasks: &Rc<LocalExecutor<'static>>,
 ) -> Result<(Rc<Service>, Recovery), StartError> {
     let io = |error: std::io::Error| StartError::Io(error.to_string());
     let folders = folders(&config)?;
@@ -141,7 +150,7 @@ fn open(
     let service = Rc::new(Service {
         drop: RefCell::new(live::drop_folder(&config, &folders).map_err(io)?),
         live: RefCell::new(live),
-        reread,
+        reread: Arc::clone(&line.read),
         journal: opened.journal,
         worker,
         folders,
@@ -165,7 +174,8 @@ fn open(
         health: Wake::default(),
         idle: Wake::default(),
         ending: Ending::default(),
-        tasks,
+        tasks: Tasks::of(tasks),
+        own: line.own.clone(),
         listening: RefCell::default(),
         ageing: Ageing::new(opened.recovery.running, clock::tick()),
         policies: Policies::open(&config.home),
@@ -265,77 +275,73 @@ fn listeners(config: &Config) -> Result<Vec<(usize, String, Listener)>, StartErr
     Ok(list)
 }
 
-/// Runs everything until the end.
-async fn serve(service: Rc<Service>, recovery: Recovery) -> Result<(), StartError> {
-    sweep(&service);
+/// Takes what the system has to give, and begins everything.
+fn begin(service: &Rc<Service>, recovery: Recovery) -> Result<Rc<Socket>, StartError> {
+    sweep(service);
     let live = service.live();
     let listeners = listeners(&live.config)?;
-    let control = control::bind(&live.config)?;
-    let mut signals =
-        Signals::new().map_err(|error| StartError::Io(format!("cannot catch signals: {error}")))?;
-    resume(&service, &recovery);
+    let control = Rc::new(Socket::bind(&live.config)?);
+    resume(service, &recovery);
     service.watch_clock();
 
     for (at, name, listener) in listeners {
         service.listening.borrow_mut().extend(listener.local_addr());
         let address = listener.local_addr().map_or(name, |at| at.to_string());
         emit(&Event::Listening { address: &address });
-        let task = receive::listen(Rc::clone(&service), listener, at);
+        let task = receive::listen(Rc::clone(service), listener, at);
         service.tasks.spawn(task).detach();
     }
     let tasks = &service.tasks;
     tasks
-        .spawn(pickups::serve(Rc::clone(&service), recovery.claims))
+        .spawn(pickups::serve(Rc::clone(service), recovery.claims))
         .detach();
-    tasks.spawn(deliver::dispatch(Rc::clone(&service))).detach();
-    tasks.spawn(network::watch(Rc::clone(&service))).detach();
+    tasks.spawn(deliver::dispatch(Rc::clone(service))).detach();
+    tasks.spawn(network::watch(Rc::clone(service))).detach();
     tasks
-        .spawn(memory_first::serve(Rc::clone(&service)))
+        .spawn(memory_first::serve(Rc::clone(service)))
         .detach();
     tasks
-        .spawn(control::serve(Rc::clone(&service), control))
+        .spawn(control::serve(Rc::clone(service), Rc::clone(&control)))
         .detach();
     emit(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),
         home: &live.config.home.display().to_string(),
         queued: service.journal.usage().messages,
     });
-    drop(live);
-    tell(State::Ready);
+    Ok(control)
+}
 
+/// Does what it is told, until that is to end.
+async fn serve(service: Rc<Service>, line: Line, socket: Rc<Socket>) -> Ended {
     loop {
-        match signals.next().await {
-            Ok(Signal::Reload) => {
+        let Ordered { order, reply } = line.next().await;
+        match order {
+            Order::Reload => {
                 // Its complaints are in the log already.
-                let _ = service.reload();
+                let done = service.reload();
+                reply.tell(done.map(|()| String::from("reloaded\n"))).await;
             }
-            Ok(Signal::Retry) => service.retry_all(),
-            Ok(Signal::Stop) => break,
-            Err(error) => return Err(StartError::Io(format!("cannot catch signals: {error}"))),
+            Order::ReloadAll => line.report(News::ReloadAll(reply)),
+            Order::Retry => service.retry_all(),
+            Order::Start => {
+                let name = &service.live().config.name;
+                reply.tell(Err(format!("{name} runs already"))).await;
+            }
+            Order::Stop => return end(&service, &line, &socket, Some(reply)).await,
+            Order::End => return end(&service, &line, &socket, None).await,
+            Order::Hurry => {}
         }
     }
-    end(&service, signals).await;
-    Ok(())
 }
 
-/// Tells the service manager, which may be wrong about us if it cannot be told.
-fn tell(state: State) {
-    if let Err(error) = manager::tell(state) {
-        let why = error.to_string();
-        emit(&Event::Trouble {
-            what: "service manager",
-            why: &why,
-        });
-    }
-}
-
-/// Lets what is under way end, then makes everything durable. A second signal cuts that short.
-async fn end(service: &Rc<Service>, mut signals: Signals) {
+/// Lets what is under way end, then makes everything durable. To be hurried cuts that short. Without `stopper` it is
+/// for good.
+async fn end(service: &Service, line: &Line, socket: &Socket, mut stopper: Option<Reply>) -> Ended {
     emit(&Event::Stopping { signal: "stop" });
-    tell(State::Stopping);
     service.ending.begin();
     // Now, since what follows may take longer than whoever stops us waits; its trouble is told.
     let _ = memory_first::write_all(service).await;
+    let mut since = VecDeque::new();
     let quiet = async {
         while service.clients.total() > 0 || service.ways.borrow().sessions() > 0 {
             service.idle.heard().await;
@@ -344,20 +350,37 @@ async fn end(service: &Rc<Service>, mut signals: Signals) {
     let grace = async {
         Timer::after(GRACE).await;
     };
-    let again = async { while !matches!(signals.next().await, Ok(Signal::Stop) | Err(_)) {} };
-    future::or(quiet, future::or(grace, again)).await;
+    let hurried = async {
+        loop {
+            let ordered = line.next().await;
+            match ordered.order {
+                Order::Hurry => return,
+                Order::End => stopper = None,
+                _ => since.push_back(ordered),
+            }
+        }
+    };
+    future::or(quiet, future::or(grace, hurried)).await;
     let noted = service.clock.believed().unwrap_or(service.clock.floor());
     service.journal.clock(noted, service.running());
     let _ = memory_first::write_all(service).await;
     let queued = service.journal.usage().messages;
     service.journal.close().await;
-    // Gone, so that who asks is told at once that no service runs.
     let live = service.live();
-    let _ = std::fs::remove_file(&live.config.control.socket);
     for listen in &live.config.listen {
         if let At::Unix(path) = &listen.address {
             let _ = std::fs::remove_file(path);
         }
     }
+    if stopper.is_none() {
+        // Gone, so that who asks is told at once that no service runs.
+        socket.remove();
+    }
     emit(&Event::Stopped { queued });
+    let Some(stopper) = stopper else {
+        return Ended::Over;
+    };
+    // What the file worker was given before is done when this is.
+    service.worker.run(|| ()).await;
+    Ended::Stopped(stopper, since)
 }

@@ -159,7 +159,16 @@ impl Mailroot {
     }
 
     /// Starts what the caller put together; it must listen somewhere.
-    pub fn spawn(home: &Path, mut command: Command) -> Self {
+    pub fn spawn(home: &Path, command: Command) -> Self {
+        let mut this = Self::launch(home, command);
+        let line = this.wait_for("it listens", |line| line.contains("listening address="));
+        this.address = line.rsplit_once("address=").unwrap().1.parse().unwrap();
+        this.wait_for("it is ready", |line| line.contains("started version="));
+        this
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn launch(home: &Path, mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -176,16 +185,12 @@ impl Mailroot {
             lines.seen.lock().unwrap().1 = true;
             lines.news.notify_all();
         });
-        let mut this = Self {
+        Self {
             child,
             log,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             home: home.to_owned(),
-        };
-        let line = this.wait_for("it listens", |line| line.contains("listening address="));
-        this.address = line.rsplit_once("address=").unwrap().1.parse().unwrap();
-        this.wait_for("it is ready", |line| line.contains("started version="));
-        this
+        }
     }
 
     pub fn port(&self) -> u16 {
