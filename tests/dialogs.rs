@@ -28,7 +28,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mailroot::base::{MsgId, Tick};
+use mailroot::base::{MsgId, Tick, Wall};
 use mailroot::mail::envelope::{Body, TlsWish};
 use mailroot::mail::{Address, Domain, Envelope, Outcome, Recipient};
 use mailroot::smtp::client::settings::{Login, Secret, StartTls};
@@ -39,6 +39,9 @@ use mailroot::smtp::outcome::Role;
 use mailroot::smtp::sasl::Verifier;
 use mailroot::smtp::sasl::cram::Cram;
 use mailroot::smtp::sasl::mechanism::{Mechanism, Mechanisms};
+#[cfg(feature = "ntlm")]
+use mailroot::smtp::sasl::ntlm::server::NtHash;
+use mailroot::smtp::sasl::proof::Proof;
 use mailroot::smtp::server::{self, Server, Started};
 
 #[path = "dialogs/story.rs"]
@@ -212,6 +215,7 @@ impl<'a> ServerSide<'a> {
                         settings.auth.plain = value.contains("PLAIN");
                         settings.auth.login = value.contains("LOGIN");
                         settings.auth.cram_md5 = value.contains("CRAM-MD5");
+                        settings.auth.ntlm = value.contains("NTLM");
                         settings.auth.scram_sha_256 = value.contains("SCRAM");
                     }
                     "default_domain" => {
@@ -384,14 +388,20 @@ impl<'a> ServerSide<'a> {
                     };
                     self.machine.on_verdict(verdict);
                 }
-                Order::MakeChallenge => self.machine.on_challenge("1896.697170952"),
-                Order::CheckProof {
-                    name,
-                    challenge,
-                    digest,
-                } => {
-                    let cram = Cram::derive("tanstaaftanstaaf");
-                    let right = name == "tim" && cram.check(challenge, digest);
+                Order::MakeChallenge => {
+                    self.machine
+                        .on_challenge("1896.697170952", Wall::from_secs(0));
+                }
+                Order::CheckProof { name, proof } => {
+                    let password = "tanstaaftanstaaf";
+                    let right = match proof {
+                        Proof::Cram { challenge, digest } => {
+                            Cram::derive(password).check(challenge, digest)
+                        }
+                        #[cfg(feature = "ntlm")]
+                        Proof::Ntlm(answer) => answer.check(&NtHash::derive(password)).is_ok(),
+                    };
+                    let right = name == "tim" && right;
                     let verdict = if right {
                         Ok(())
                     } else {

@@ -80,6 +80,10 @@ pub const MIME_FIELD: usize = 2048;
 /// Longest user name and longest password taken in an AUTH exchange.
 pub const CREDENTIAL: usize = 1024;
 
+/// Longest message of NTLM taken: names of a kilobyte each do not come near it.
+#[cfg(feature = "ntlm")]
+pub const NTLM_MESSAGE: usize = 4096;
+
 /// Longest reply line taken from a peer, CRLF included. RFC 5321 s4.5.3.1.5 says 512; real servers write more.
 pub const REPLY_LINE: usize = 1024;
 

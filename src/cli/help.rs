@@ -93,9 +93,10 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "passwd",
-        usage: "[--users FILE] [--delete | --cram-md5] NAME | --list",
+        usage: "[--users FILE] [--delete | --cram-md5 --ntlm] NAME | --list",
         help: "Gives a user of the SMTP server a password, asked for or read from standard input; the file is \
-               /etc/mailroot.users unless said.",
+               /etc/mailroot.users unless said. With --cram-md5 or --ntlm it keeps what these need, which is as good as \
+               the password to who steals it; nobody but its owner may read the file.",
     },
     Command {
         name: "dkim",

@@ -1,5 +1,5 @@
 //! `mailroot passwd [--users FILE] NAME`: gives a user of the SMTP server a password, `--delete` takes the user out,
-//! `--list` names all; `--cram-md5` keeps what that mechanism needs as well.
+//! `--list` names all; `--cram-md5` and `--ntlm` keep what these mechanisms need as well.
 //!
 //! Never: takes a password from the command line, where every program on the host can read it, or keeps one.
 
@@ -26,6 +26,8 @@ use crate::disk::users::is_name;
 use crate::net::random;
 use crate::smtp::sasl::Verifier;
 use crate::smtp::sasl::cram::Cram;
+#[cfg(feature = "ntlm")]
+use crate::smtp::sasl::ntlm::server::NtHash;
 
 /// Where the users are without `--users`.
 const FILE: &str = "/etc/mailroot.users";
@@ -41,10 +43,17 @@ fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -
 
 /// What is to be done.
 enum Task {
-    /// With a verifier for CRAM-MD5 as well, or not.
-    Put(String, bool),
+    /// With what these mechanisms need as well.
+    Put(String, Also),
     Delete(String),
     List,
+}
+
+/// Which mechanisms something is kept for beside SCRAM, which does for PLAIN and LOGIN too.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Also {
+    cram_md5: bool,
+    ntlm: bool,
 }
 
 fn with(
@@ -71,13 +80,18 @@ fn with(
 
 fn task(args: &mut lexopt::Parser) -> Result<(PathBuf, Task), Stop> {
     let (mut file, mut name) = (PathBuf::from(FILE), None);
-    let (mut delete, mut list, mut cram) = (false, false, false);
+    let (mut delete, mut list, mut also) = (false, false, Also::default());
     while let Some(arg) = args.next()? {
         match arg {
             lexopt::Arg::Long("users") => file = PathBuf::from(args.value()?),
             lexopt::Arg::Long("delete") => delete = true,
             lexopt::Arg::Long("list") => list = true,
-            lexopt::Arg::Long("cram-md5") => cram = true,
+            lexopt::Arg::Long("cram-md5") => also.cram_md5 = true,
+            lexopt::Arg::Long("ntlm") if cfg!(feature = "ntlm") => also.ntlm = true,
+            lexopt::Arg::Long("ntlm") => {
+                let why = "this mailroot was built without NTLM; build one with the feature ntlm";
+                return Err(Stop::Usage(why.to_owned()));
+            }
             lexopt::Arg::Value(value) if name.is_none() => name = Some(load::text_of(value)?),
             // A second word would be the password.
             lexopt::Arg::Value(_) => {
@@ -87,17 +101,18 @@ fn task(args: &mut lexopt::Parser) -> Result<(PathBuf, Task), Stop> {
             other => return Err(load::unexpected(other)),
         }
     }
+    let plain = also == Also::default();
     let task = match (name, delete, list) {
-        (None, false, true) if !cram => Task::List,
-        (Some(name), true, false) if !cram => Task::Delete(name),
-        (Some(name), false, false) if is_name(&name) => Task::Put(name, cram),
+        (None, false, true) if plain => Task::List,
+        (Some(name), true, false) if plain => Task::Delete(name),
+        (Some(name), false, false) if is_name(&name) => Task::Put(name, also),
         (Some(_), false, false) => {
             let why =
                 "a name has no colon, no # in front, no spaces at its ends, and at most 1024 bytes";
             return Err(Stop::Usage(why.to_owned()));
         }
         _ => {
-            let why = "write: mailroot passwd [--users FILE] [--delete | --cram-md5] NAME, or: mailroot passwd [--users FILE] --list";
+            let why = "write: mailroot passwd [--users FILE] [--delete | --cram-md5 --ntlm] NAME, or: mailroot passwd [--users FILE] --list";
             return Err(Stop::Usage(why.to_owned()));
         }
     };
@@ -128,18 +143,29 @@ fn act(
                 return Err((sysexits::NOUSER, why));
             }
         }
-        Task::Put(name, cram) => {
+        Task::Put(name, also) => {
             let password = ask(name).map_err(|why| (sysexits::DATAERR, why))?;
-            let verifier = verifier(&password).map_err(|why| (sysexits::SOFTWARE, why))?;
-            let cram = cram.then(|| Cram::derive(password.reveal()).to_text());
-            users.put(
-                name,
-                cram.map_or(verifier.clone(), |cram| format!("{verifier} {cram}")),
-            );
+            let kept = kept(&password, *also).map_err(|why| (sysexits::SOFTWARE, why))?;
+            users.put(name, kept);
         }
     }
     let written = users.write(file);
     written.map_err(|error| (sysexits::CANTCREAT, error.to_string()))
+}
+
+/// All that is kept of a password.
+fn kept(password: &Secret, also: Also) -> Result<String, String> {
+    let mut kept = verifier(password)?;
+    if also.cram_md5 {
+        kept.push(' ');
+        kept.push_str(&Cram::derive(password.reveal()).to_text());
+    }
+    #[cfg(feature = "ntlm")]
+    if also.ntlm {
+        kept.push(' ');
+        kept.push_str(&NtHash::derive(password.reveal()).to_text());
+    }
+    Ok(kept)
 }
 
 /// As many rounds as the verifiers of names that do not exist pretend to have: more would tell who does.

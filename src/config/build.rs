@@ -158,6 +158,12 @@ impl Build {
                 Complaint::NoUsers,
             ),
             (listen.cram_md5 && !users, "cram_md5", Complaint::NoUsers),
+            (listen.ntlm && !users, "ntlm", Complaint::NoUsers),
+            (
+                listen.ntlm && !cfg!(feature = "ntlm"),
+                "ntlm",
+                Complaint::NotBuilt("ntlm"),
+            ),
         ];
         for (wrong, name, complaint) in rules {
             if wrong {
@@ -317,6 +323,7 @@ fn listen(block: &Block) -> Option<Listen> {
         require_auth: block.get("require_auth")?,
         insecure_auth: block.get("insecure_auth")?,
         cram_md5: block.get("cram_md5")?,
+        ntlm: block.get("ntlm")?,
         proxy_from: Networks::new(block.get("proxy_from")?),
         relay: block.get("relay").map(Networks::new),
         reverse_dns: block.or_off("reverse_dns")?,

@@ -96,6 +96,8 @@ pub enum Complaint {
     KeyAlone,
     /// A login is required, and there are no users.
     NoUsers,
+    /// This needs a feature that the program was built without.
+    NotBuilt(&'static str),
     /// One pattern in two routes.
     PatternTwice,
     /// A route to smart hosts that names none.
@@ -176,6 +178,10 @@ impl fmt::Display for Complaint {
                  or self_signed = true there"
             ),
             Self::KeyAlone => f.write_str("there is a key and no certificate; write certificate here too"),
+            Self::NotBuilt(feature) => write!(
+                f,
+                "this program was built without it; build one with the feature {feature:?}"
+            ),
             Self::NoUsers => f.write_str(
                 "nobody could log in; write file in [users] and fill it with `mailroot passwd`",
             ),

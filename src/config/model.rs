@@ -84,6 +84,8 @@ pub struct Listen {
     pub insecure_auth: bool,
     /// Whether CRAM-MD5 is offered.
     pub cram_md5: bool,
+    /// Whether NTLM is offered.
+    pub ntlm: bool,
     /// Who speaks the PROXY protocol.
     pub proxy_from: Networks,
     /// Who may send to domains that are not local; `None` is what `access` says.

@@ -267,6 +267,15 @@ pub const ROWS: &[Row] = &[
          listens can guess weak ones at leisure. For users made with `mailroot passwd --cram-md5`.",
     ),
     Row::set(
+        "listen.ntlm",
+        Kind::Bool,
+        "false",
+        "Whether NTLM (version 2 only) is offered to Windows programs, also without TLS: the password does not cross \
+         the wire, but who listens can guess weak ones at leisure. While there are users made with `mailroot passwd \
+         --ntlm`. Only in builds with the feature ntlm.",
+    )
+    .iis("AuthNTLM", "on"),
+    Row::set(
         "listen.proxy_from",
         Kind::List(&Kind::Network),
         "",

@@ -51,6 +51,7 @@ impl Door {
                 plain: on,
                 login: on,
                 cram_md5: on && listen.cram_md5,
+                ntlm: on && listen.ntlm,
                 scram_sha_256: on,
             },
             auth_without_tls: listen.insecure_auth,

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,9 @@ use crate::smtp::fault::Fault;
 use crate::smtp::fault::Told;
 use crate::smtp::sasl::Verifier;
 use crate::smtp::sasl::codec;
+use crate::smtp::sasl::proof::Proof;
 use crate::smtp::server::settings::Session;
+use crate::smtp::server::settings::Settings;
 
 /// Whom a session is with, as far as policy cares.
 #[derive(Clone, Copy, Debug)]
@@ -236,24 +239,40 @@ pub async fn check_proof(
     live: &Live,
     who: Client,
     name: String,
-    challenge: String,
-    digest: String,
+    proof: Proof,
 ) -> Result<(), Fault> {
     let users = wait_for_turn(service, live, who, &name).await?;
     let asked = name.clone();
     let checked = service
         .worker
-        .run(move || users.check_proof(&asked, &challenge, &digest));
-    if checked.await.map_err(|why| unusable(&why))? {
-        service.guard.borrow_mut().forgive(who.ip);
-        return Ok(());
+        .run(move || users.check_proof(&asked, &proof));
+    match checked.await.map_err(|why| unusable(&why))? {
+        Ok(()) => {
+            service.guard.borrow_mut().forgive(who.ip);
+            Ok(())
+        }
+        Err(why) => {
+            failed(who, &name, why);
+            Err(Fault::AuthFailed)
+        }
     }
-    failed(
-        who,
-        &name,
-        "wrong name or password, or no verifier for CRAM-MD5",
-    );
-    Err(Fault::AuthFailed)
+}
+
+/// What a client is offered: NTLM only while there is somebody who could use it, as Windows programs choose it before
+/// anything else and do not try another. When the file of users cannot be read, the login will tell.
+pub async fn offer(service: &Service, live: &Live, settings: Rc<Settings>) -> Rc<Settings> {
+    #[cfg(feature = "ntlm")]
+    if let (true, Some(users)) = (settings.auth.ntlm, &live.users) {
+        let users = Arc::clone(users);
+        if service.worker.run(move || users.has_ntlm()).await == Ok(false) {
+            let mut without = Settings::clone(&settings);
+            without.auth.ntlm = false;
+            return Rc::new(without);
+        }
+    }
+    #[cfg(not(feature = "ntlm"))]
+    let _ = (service, live);
+    settings
 }
 
 /// An exchange that found a verifier has ended: well, or with a wrong proof.

@@ -104,7 +104,7 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
             why,
         });
     }
-    let settings = door.settings(ip);
+    let settings = Box::pin(gate::offer(&service, &live, door.settings(ip))).await;
     let implicit = door.is_implicit();
     let stream = match (implicit, &place) {
         (false, _) => Some(stream),
@@ -392,16 +392,12 @@ pub async fn converse(
                 now = clock::tick();
             }
             Order::MakeChallenge => match gate::nonce() {
-                Ok(nonce) => server.on_challenge(&nonce),
+                Ok(nonce) => server.on_challenge(&nonce, clock::wall()),
                 Err(fault) => server.on_verdict(Err(fault)),
             },
-            Order::CheckProof {
-                name,
-                challenge,
-                digest,
-            } => {
-                let [name, challenge, digest] = [name, challenge, digest].map(str::to_owned);
-                let checked = gate::check_proof(service, live, who, name, challenge, digest);
+            Order::CheckProof { name, proof } => {
+                let (name, proof) = (name.to_owned(), proof.clone());
+                let checked = gate::check_proof(service, live, who, name, proof);
                 server.on_verdict(Box::pin(checked).await);
                 now = clock::tick();
             }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use crate::disk::stamp::Stamp;
@@ -15,7 +16,18 @@ use crate::disk::users::Users as File;
 use crate::net::random;
 use crate::smtp::sasl::Verifier;
 use crate::smtp::sasl::cram::Cram;
+#[cfg(feature = "ntlm")]
+use crate::smtp::sasl::ntlm::server::NtHash;
+#[cfg(feature = "ntlm")]
+use crate::smtp::sasl::ntlm::server::Refusal;
+use crate::smtp::sasl::proof::Proof;
 use crate::smtp::sasl::scram::NotAVerifier;
+
+/// What the part of a line begins with that is for NTLM.
+const NTLM_MARK: &str = "{NTLM}";
+
+/// Why a login failed, for the log alone.
+pub type Why = &'static str;
 
 /// The users of a service.
 #[derive(Debug)]
@@ -38,17 +50,32 @@ struct Kept {
     scram: Verifier,
     /// For users who were given one.
     cram: Option<Cram>,
+    /// Likewise.
+    #[cfg(feature = "ntlm")]
+    ntlm: Option<NtHash>,
 }
 
 impl Kept {
-    /// A verifier, and behind a space one for CRAM-MD5.
+    /// A verifier, and behind a space each what other mechanisms need. A build without NTLM checks its part no further.
     fn parse(text: &str) -> Result<Self, NotAVerifier> {
-        let (scram, cram) = match text.split_once(' ') {
-            Some((scram, cram)) => (scram, Some(Cram::parse(cram)?)),
-            None => (text, None),
+        let mut parts = text.split(' ');
+        let mut kept = Self {
+            scram: Verifier::parse(parts.next().unwrap_or_default())?,
+            cram: None,
+            #[cfg(feature = "ntlm")]
+            ntlm: None,
         };
-        let scram = Verifier::parse(scram)?;
-        Ok(Self { scram, cram })
+        for part in parts {
+            if !part.starts_with(NTLM_MARK) {
+                kept.cram = Some(Cram::parse(part)?);
+                continue;
+            }
+            #[cfg(feature = "ntlm")]
+            {
+                kept.ntlm = Some(NtHash::parse(part)?);
+            }
+        }
+        Ok(kept)
     }
 }
 
@@ -88,20 +115,49 @@ impl Users {
         Ok(found.unwrap_or_else(|| Verifier::decoy(name, &self.secret)))
     }
 
-    /// Whether this is the user's answer to a challenge of CRAM-MD5; never for one who was given no verifier for it.
-    pub fn check_proof(&self, name: &str, challenge: &str, digest: &str) -> Result<bool, String> {
-        match self.kept(name)?.and_then(|kept| kept.cram) {
-            Some(cram) => Ok(cram.check(challenge, digest)),
-            None => {
-                // As long as for one who has.
-                let decoy = Cram::derive(name);
-                let _ = decoy.check(challenge, digest);
-                Ok(false)
+    /// Whether this is the user's answer to a challenge, or why not, for the log; never for one of whose password
+    /// nothing is kept for that mechanism, which takes as long.
+    pub fn check_proof(&self, name: &str, proof: &Proof) -> Result<Result<(), Why>, String> {
+        let kept = self.kept(name)?;
+        Ok(match proof {
+            Proof::Cram { challenge, digest } => {
+                let cram = kept.and_then(|kept| kept.cram);
+                let known = cram.is_some();
+                let cram = cram.unwrap_or_else(|| Cram::derive(name));
+                if cram.check(challenge, digest) && known {
+                    Ok(())
+                } else {
+                    Err(
+                        "wrong name or password, or no verifier for CRAM-MD5: mailroot passwd --cram-md5",
+                    )
+                }
             }
-        }
+            #[cfg(feature = "ntlm")]
+            Proof::Ntlm(answer) => {
+                let hash = kept.and_then(|kept| kept.ntlm);
+                let known = hash.is_some();
+                // Nobody knows this password.
+                let decoy = || NtHash::derive(&String::from_utf8_lossy(&self.secret));
+                let checked = answer.check(&hash.unwrap_or_else(decoy));
+                let checked = checked.and(if known { Ok(()) } else { Err(Refusal::Wrong) });
+                checked.map_err(Refusal::text)
+            }
+        })
+    }
+
+    /// Whether anybody could log in by NTLM.
+    #[cfg(feature = "ntlm")]
+    pub fn has_ntlm(&self) -> Result<bool, String> {
+        let state = self.fresh()?;
+        Ok(state.list.values().any(|kept| kept.ntlm.is_some()))
     }
 
     fn kept(&self, name: &str) -> Result<Option<Kept>, String> {
+        Ok(self.fresh()?.list.get(name).cloned())
+    }
+
+    /// What the file says now.
+    fn fresh(&self) -> Result<MutexGuard<'_, State>, String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = Stamp::of(&self.path).ok();
         if stamp.is_none() || state.stamp != stamp {
@@ -109,7 +165,7 @@ impl Users {
             state.list = read(&self.path)?;
             state.stamp = stamp;
         }
-        Ok(state.list.get(name).cloned())
+        Ok(state)
     }
 
     /// Whether this is the user's password.
@@ -122,9 +178,65 @@ impl Users {
 mod tests {
     use super::Users;
     use crate::disk::users::Users as File;
+    use crate::smtp::sasl;
     use crate::smtp::sasl::Verifier;
     use crate::smtp::sasl::cram::Cram;
+    use crate::smtp::sasl::proof::Proof;
     use std::num::NonZeroU32;
+
+    /// What cam answers to the challenge `<1@x>`, given as the answer to another or the same.
+    fn cram(challenge: &str) -> Proof {
+        let text = sasl::cram_md5("cam", "pear", b"<1@x>");
+        let text = sasl::codec::decode_text(text.as_bytes()).unwrap();
+        let digest = text.strip_prefix("cam ").unwrap().to_owned();
+        let challenge = challenge.to_owned();
+        Proof::Cram { challenge, digest }
+    }
+
+    #[cfg(feature = "ntlm")]
+    #[test]
+    fn ntlm_takes_who_was_given_a_hash() {
+        use crate::base::Wall;
+        use crate::smtp::sasl::ntlm::client;
+        use crate::smtp::sasl::ntlm::server::{Begun, NtHash};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        let verifier = Verifier::derive("pear", b"salt", NonZeroU32::new(4096).unwrap()).to_text();
+        let mut file = File::default();
+        file.put("eve", verifier.clone());
+        file.write(&path).unwrap();
+        let users = Users::open(&path).unwrap();
+        assert_eq!(users.has_ntlm(), Ok(false));
+        let hash = NtHash::derive("pear").to_text();
+        let cram = Cram::derive("pear").to_text();
+        file.put("tim", format!("{verifier} {hash}"));
+        file.put("bob", format!("{verifier} {cram} {hash}"));
+        file.write(&path).unwrap();
+        assert_eq!(users.has_ntlm(), Ok(true));
+        for (name, password, want) in [
+            ("tim", "pear", Ok(())),
+            ("bob", "pear", Ok(())),
+            ("tim", "peat", Err("wrong name")),
+            ("eve", "pear", Err("passwd --ntlm")),
+            ("nobody", "pear", Err("wrong name")),
+            ("", "pear", Err("without a name")),
+        ] {
+            let begun = Begun::read(&client::negotiate()).unwrap();
+            let (challenged, message) = begun.challenge([7; 8], "nas.lan", Wall::from_secs(9));
+            let answer = client::authenticate(&message, name, password, [8; 8]).unwrap();
+            let answer = challenged.answer(&answer).unwrap();
+            assert_eq!(answer.user(), name);
+            let got = users
+                .check_proof(name, &Proof::Ntlm(Box::new(answer)))
+                .unwrap();
+            match (got, want) {
+                (Ok(()), Ok(())) => {}
+                (Err(got), Err(want)) => assert!(got.contains(want), "{name}: {got}"),
+                (got, _) => panic!("{name} {password}: {got:?}"),
+            }
+        }
+    }
 
     #[test]
     fn users_are_known_by_their_password_and_changes_are_seen() {
@@ -152,18 +264,17 @@ mod tests {
         file.write(&path).unwrap();
         assert_eq!(users.check("eve", "apple"), Ok(true));
         assert_eq!(users.check("tim", "tan"), Ok(false));
+        let (proof, right) = (cram("<1@x>"), Ok(Ok(())));
+        let wrong = |got: Result<Result<(), &'static str>, String>| got.unwrap().unwrap_err();
         let both = format!("{} {}", verifier("pear"), Cram::derive("pear").to_text());
         file.put("cam", both);
         file.write(&path).unwrap();
         assert_eq!(users.check("cam", "pear"), Ok(true));
-        let digest = "c3e1dd1ba9a2f8bb1bb0a1ed5f8eb8f1";
-        assert_eq!(users.check_proof("cam", "<1@x>", digest), Ok(false));
-        let pear = crate::smtp::sasl::cram_md5("cam", "pear", b"<1@x>");
-        let pear = crate::smtp::sasl::codec::decode_text(pear.as_bytes()).unwrap();
-        let digest = pear.strip_prefix("cam ").unwrap();
-        assert_eq!(users.check_proof("cam", "<1@x>", digest), Ok(true));
-        assert_eq!(users.check_proof("eve", "<1@x>", digest), Ok(false));
-        assert_eq!(users.check_proof("nobody", "<1@x>", digest), Ok(false));
+        assert_eq!(users.check_proof("cam", &proof), right);
+        for (name, proof) in [("cam", &cram("<2@x>")), ("eve", &proof), ("nobody", &proof)] {
+            let why = wrong(users.check_proof(name, proof));
+            assert!(why.contains("passwd --cram-md5"), "{why}");
+        }
         file.put("bad", "not a verifier".to_owned());
         file.write(&path).unwrap();
         let why = users.check("eve", "apple").unwrap_err();

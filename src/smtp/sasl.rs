@@ -13,6 +13,7 @@ mod md;
 pub mod mechanism;
 #[cfg(feature = "ntlm")]
 pub mod ntlm;
+pub mod proof;
 pub mod scram;
 
 pub use scram::Verifier;
@@ -54,12 +55,15 @@ pub const OAUTHBEARER_END: &str = "AQ==";
 
 /// The answer to a challenge of CRAM-MD5 (RFC 2195 s2), in base64.
 pub fn cram_md5(name: &str, password: &str, challenge: &[u8]) -> String {
-    let mut answer = format!("{name} ");
-    for byte in md::hmac_md5(password.as_bytes(), &[challenge]) {
-        let digits = [byte >> 4, byte & 15].map(|half| char::from_digit(u32::from(half), 16));
-        answer.extend(digits.into_iter().flatten());
-    }
-    encode(answer.as_bytes())
+    let digest = md::hmac_md5(password.as_bytes(), &[challenge]);
+    encode(format!("{name} {}", md::hex(&digest)).as_bytes())
+}
+
+/// Eight bytes of what nobody has seen before.
+#[cfg(feature = "ntlm")]
+pub fn eight_of(nonce: &str) -> [u8; 8] {
+    let digest = md::md5(nonce.as_bytes());
+    digest.first_chunk().copied().unwrap_or_default()
 }
 
 /// What EXTERNAL says (RFC 4422 appendix A): whom the certificate stands for, or nothing, in base64.

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::base::MsgId;
 use crate::base::Tick;
+use crate::base::Wall;
 use crate::base::limits;
 use crate::mail::address::Address;
 use crate::mail::domain::Domain;
@@ -273,11 +274,12 @@ impl Server {
         }
     }
 
-    /// The answer to [`Order::MakeChallenge`]: fresh random text of printable ASCII without `<`, `>` and `@`.
-    pub fn on_challenge(&mut self, nonce: &str) {
+    /// The answer to [`Order::MakeChallenge`]: fresh random text of printable ASCII without `<`, `>` and `@`, and the
+    /// time, which may be wrong.
+    pub fn on_challenge(&mut self, nonce: &str, now: Wall) {
         self.freshen();
         if let State::Login(login) = &mut self.state {
-            let step = login.on_challenge(nonce, self.settings.hostname.as_str());
+            let step = login.on_challenge(nonce, self.settings.hostname.as_str(), now);
             self.login_step(step);
         }
     }
@@ -439,11 +441,7 @@ impl Server {
                 Some(Question::Password(name, password)) => Order::CheckPassword { name, password },
                 Some(Question::Verifier(name)) => Order::FindVerifier { name },
                 Some(Question::Challenge) => Order::MakeChallenge,
-                Some(Question::Proof(name, challenge, digest)) => Order::CheckProof {
-                    name,
-                    challenge,
-                    digest,
-                },
+                Some(Question::Proof(name, proof)) => Order::CheckProof { name, proof },
                 None => Order::Read(wait_end),
             },
             State::Over => Order::Close,

@@ -12,6 +12,8 @@
 mod common;
 
 mod commands;
+#[cfg(feature = "ntlm")]
+mod integrated;
 mod libraries;
 mod relays;
 
@@ -38,13 +40,21 @@ struct House {
 }
 
 impl House {
+    /// With what all builds offer.
     fn start(name: &str) -> Self {
+        Self::start_with(name, "cram_md5 = true\n", &["--cram-md5"])
+    }
+
+    /// With these further lines for both listeners, and this option when the user is made.
+    fn start_with(name: &str, more: &str, option: &[&str]) -> Self {
         let folder = Folder::new(name);
         let ca = certificates(folder.path());
         let users = folder.path().join("users");
         must(
             Command::new(MAILROOT)
-                .args(["passwd", "--users"])
+                .arg("passwd")
+                .args(option)
+                .arg("--users")
                 .arg(&users)
                 .arg(USER),
             format!("{PASSWORD}\n").as_bytes(),
@@ -56,8 +66,8 @@ impl House {
             "box.toml",
             format!(
                 "home = '{d}/home'\nhostname = 'box.example'\n\
-                 [[listen]]\naddress = '127.0.0.1:{starttls}'\nrequire_tls = true\nrequire_auth = true\n\
-                 [[listen]]\naddress = '127.0.0.1:{implicit}'\ntls = 'implicit'\nrequire_auth = true\n\
+                 [[listen]]\naddress = '127.0.0.1:{starttls}'\nrequire_tls = true\nrequire_auth = true\n{more}\
+                 [[listen]]\naddress = '127.0.0.1:{implicit}'\ntls = 'implicit'\nrequire_auth = true\n{more}\
                  [tls]\ncertificate = '{d}/cert.pem'\nkey = '{d}/key.pem'\n\
                  [users]\nfile = '{d}/users'\n[local]\ndomains = ['office.example']\n"
             ),

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mailroot::base::{MsgId, Tick, limits};
+use mailroot::base::{MsgId, Tick, Wall, limits};
 use mailroot::config;
 use mailroot::dns::message::{self as dns, Query, Reading, Said};
 use mailroot::ldap::client::Client as Directory;
@@ -35,6 +35,7 @@ use mailroot::smtp::fault::Fault;
 use mailroot::smtp::line::{Commands, Line, Lines};
 use mailroot::smtp::reply::{Reply, ReplyLines};
 use mailroot::smtp::sasl::codec;
+use mailroot::smtp::sasl::proof::Proof;
 use mailroot::smtp::sasl::scram::{Binding, Hash, ScramClient, ScramServer};
 use mailroot::smtp::sasl::{self, Verifier};
 use mailroot::smtp::server::{self, Server};
@@ -55,6 +56,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("journal", journal),
     ("ldap", ldap),
     ("line", line),
+    ("ntlm", ntlm),
     ("proxy", proxy),
     ("reply", reply),
     ("sasl", sasl),
@@ -888,9 +890,17 @@ impl Play {
                         }
                     }
                 }
-                Order::MakeChallenge => self.server.on_challenge("server-nonce"),
-                Order::CheckProof { digest, .. } => {
-                    assert_eq!(digest.len(), 32);
+                Order::MakeChallenge => {
+                    let now = Wall::from_secs(1);
+                    self.server.on_challenge("server-nonce", now);
+                }
+                Order::CheckProof { name, proof } => {
+                    match proof {
+                        Proof::Cram { digest, .. } => assert_eq!(digest.len(), 32),
+                        #[cfg(feature = "ntlm")]
+                        Proof::Ntlm(answer) => assert_eq!(answer.user(), name),
+                    }
+                    let _ = name;
                     let verdict = self.verdict();
                     self.server.on_verdict(verdict);
                 }
@@ -917,6 +927,31 @@ impl Play {
     }
 }
 
+/// Whatever a peer says in NTLM, it is read or refused, nobody is let in, and the challenge we make can be read.
+#[cfg(feature = "ntlm")]
+pub fn ntlm(input: &[u8]) {
+    use mailroot::smtp::sasl::ntlm::client;
+    use mailroot::smtp::sasl::ntlm::server::{Begun, NtHash};
+
+    let begun = match Begun::read(input) {
+        Ok(begun) => begun,
+        Err(_) => Begun::read(&client::negotiate()).unwrap(),
+    };
+    let (challenged, message) = begun.challenge([7; 8], "mx.example.com", Wall::from_secs(1));
+    assert!(client::authenticate(&message, "me", "pencil", [1; 8]).is_ok());
+    if let Ok(answer) = challenged.answer(input) {
+        assert!(answer.user().len() <= limits::CREDENTIAL && !answer.user().contains('\0'));
+        assert!(answer.check(&NtHash::derive("nobody's password")).is_err());
+    }
+    if let Ok(last) = client::authenticate(input, "OFFICE\\me", "pencil", [1; 8]) {
+        assert!(last.starts_with(b"NTLMSSP\0\x03"));
+    }
+}
+
+/// Without the feature there is nothing to check.
+#[cfg(not(feature = "ntlm"))]
+pub fn ntlm(_: &[u8]) {}
+
 /// The whole server: no bytes, in no blocks, with no verdicts, make it panic, run in a circle, lose or keep a draft,
 /// or say yes to a message that is not stored.
 pub fn server(input: &[u8]) {
@@ -935,6 +970,7 @@ pub fn server(input: &[u8]) {
     settings.auth.login = flags & 4 != 0;
     settings.auth.scram_sha_256 = flags & 8 != 0;
     settings.auth.cram_md5 = flags & 8 != 0;
+    settings.auth.ntlm = cfg!(feature = "ntlm") && flags & 8 != 0;
     settings.auth_without_tls = flags & 16 != 0;
     settings.require_auth = flags & 32 != 0 && flags & 12 != 0;
     settings.message_size = (flags & 64 == 0).then_some(300);

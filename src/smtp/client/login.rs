@@ -13,7 +13,7 @@ use crate::smtp::sasl::mechanism::ALL;
 use crate::smtp::sasl::mechanism::Mechanism;
 use crate::smtp::sasl::mechanism::Wants;
 #[cfg(feature = "ntlm")]
-use crate::smtp::sasl::ntlm;
+use crate::smtp::sasl::ntlm::client as ntlm;
 use crate::smtp::sasl::scram::Binding;
 use crate::smtp::sasl::scram::Exporter;
 use crate::smtp::sasl::scram::Hash;

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::smtp::sasl::md;
 use crate::smtp::sasl::md::HmacMd5;
 use crate::smtp::sasl::scram::NotAVerifier;
 
@@ -31,36 +32,22 @@ impl Cram {
     /// Reads `{CRAM-MD5}` and 64 hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, NotAVerifier> {
         let digits = text.strip_prefix(MARK).ok_or(NotAVerifier)?;
-        if digits.len() != 64 {
-            return Err(NotAVerifier);
-        }
-        let mut both = [0; 32];
-        let pairs = digits.as_bytes().chunks_exact(2);
-        for (to, pair) in both.iter_mut().zip(pairs) {
-            let pair = std::str::from_utf8(pair).map_err(|_| NotAVerifier)?;
-            if pair.starts_with('+') {
-                return Err(NotAVerifier);
-            }
-            *to = u8::from_str_radix(pair, 16).map_err(|_| NotAVerifier)?;
-        }
+        let both = md::from_hex(digits).ok_or(NotAVerifier)?;
+        let both = both.try_into().map_err(|_| NotAVerifier)?;
         Ok(Self(HmacMd5::from_bytes(&both)))
     }
 
     /// The text form; not `Display`, so that it is never printed by accident.
     pub fn to_text(&self) -> String {
-        format!("{MARK}{}", hex(&self.0.to_bytes()))
+        format!("{MARK}{}", md::hex(&self.0.to_bytes()))
     }
 
     /// Whether this is the signature of the challenge, in hexadecimal digits. Takes as long for a wrong one.
     pub fn check(&self, challenge: &str, digest: &str) -> bool {
-        let right = hex(&self.0.sign(challenge.as_bytes()));
-        let both = right.bytes().zip(digest.bytes());
-        right.len() == digest.len() && both.fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+        let given = md::from_hex(digest).and_then(|bytes| bytes.try_into().ok());
+        let right = self.0.sign(challenge.as_bytes());
+        given.is_some_and(|given| md::same(&right, &given))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Name and digest of a client's answer.

@@ -153,6 +153,26 @@ pub fn md4(text: &[u8]) -> Digest {
     })
 }
 
+/// Whether both are the same. Takes as long when they are not.
+pub fn same(a: &Digest, b: &Digest) -> bool {
+    a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Bytes from hexadecimal digits; `None` when there is anything else, or half a byte.
+pub fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let value = |digit: u8| u8::try_from(char::from(digit).to_digit(16)?).ok();
+    let byte = |[high, low]: &[u8; 2]| Some(value(*high)? << 4 | value(*low)?);
+    pairs.iter().map(byte).collect()
+}
+
 /// HMAC with MD5 over the parts, one behind the other.
 pub fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> Digest {
     HmacMd5::new(key).sign(&parts.concat())
@@ -274,10 +294,15 @@ fn word(words: &[u32], at: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{hmac_md5, md5};
+    use super::{from_hex, hex, hmac_md5, md5, same};
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    #[test]
+    fn digits_and_comparison() {
+        assert_eq!(from_hex("00aFf0"), Some(vec![0, 0xaf, 0xf0]));
+        for text in ["0", "0g", "+1", "\u{e9}"] {
+            assert_eq!(from_hex(text), None, "{text}");
+        }
+        assert!(same(&[1; 16], &[1; 16]) && !same(&[1; 16], &[3; 16]));
     }
 
     const LONG: &str =

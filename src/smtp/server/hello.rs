@@ -94,6 +94,7 @@ impl fmt::Display for Names {
             (self.0.scram_sha_256 && self.1, " SCRAM-SHA-256-PLUS"),
             (self.0.scram_sha_256, " SCRAM-SHA-256"),
             (self.0.cram_md5, " CRAM-MD5"),
+            (self.0.ntlm, " NTLM"),
             (self.0.plain, " PLAIN"),
             (self.0.login, " LOGIN"),
         ];

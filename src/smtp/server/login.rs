@@ -5,6 +5,7 @@
 
 use std::mem;
 
+use crate::base::Wall;
 use crate::smtp::command::Secret;
 use crate::smtp::fault::Fault;
 use crate::smtp::line::Line;
@@ -12,6 +13,9 @@ use crate::smtp::line::LongLines;
 use crate::smtp::sasl;
 use crate::smtp::sasl::codec;
 use crate::smtp::sasl::cram;
+#[cfg(feature = "ntlm")]
+use crate::smtp::sasl::ntlm::server as ntlm;
+use crate::smtp::sasl::proof::Proof;
 use crate::smtp::sasl::scram::Binding;
 use crate::smtp::sasl::scram::Exporter;
 use crate::smtp::sasl::scram::ScramFault;
@@ -43,8 +47,8 @@ pub enum Question<'a> {
     Verifier(&'a str),
     /// Something nobody has seen before.
     Challenge,
-    /// Is this digest that user's answer to the challenge?
-    Proof(&'a str, &'a str, &'a str),
+    /// Is this that user's answer to the challenge?
+    Proof(&'a str, &'a Proof),
 }
 
 #[derive(Debug)]
@@ -61,8 +65,17 @@ enum State {
     AskChallenge,
     /// After it.
     Challenged(String),
-    /// Name, challenge and digest are with the driver.
-    AskProof(String, String, String),
+    /// NTLM without an initial response.
+    #[cfg(feature = "ntlm")]
+    Ntlm,
+    /// Before our challenge, for which the driver has the nonce.
+    #[cfg(feature = "ntlm")]
+    AskNtlm(ntlm::Begun),
+    /// After it.
+    #[cfg(feature = "ntlm")]
+    NtlmChallenged(ntlm::Challenged),
+    /// Name and proof are with the driver.
+    AskProof(String, Proof),
     /// SCRAM without an initial response.
     First(Binding),
     /// The name is with the driver.
@@ -116,6 +129,8 @@ impl Login {
                 };
                 return Ok((login, Step::Wait));
             }
+            #[cfg(feature = "ntlm")]
+            "NTLM" if offered.ntlm => (State::Ntlm, ""),
             "SCRAM-SHA-256" if offered.scram_sha_256 => {
                 let binding = exporter.map_or(Binding::None, |_| Binding::Unused);
                 (State::First(binding), "")
@@ -154,14 +169,27 @@ impl Login {
     }
 
     /// The driver made something new, in printable ASCII.
-    pub fn on_challenge(&mut self, nonce: &str, hostname: &str) -> Step {
-        if !matches!(self.state, State::AskChallenge) {
-            return Step::Wait;
-        }
-        let challenge = format!("<{nonce}@{hostname}>");
-        let text = codec::encode(challenge.as_bytes());
-        self.state = State::Challenged(challenge);
-        Step::Challenge(text)
+    pub fn on_challenge(&mut self, nonce: &str, hostname: &str, now: Wall) -> Step {
+        // Only NTLM tells the time.
+        let _ = now;
+        let (state, challenge) = match mem::replace(&mut self.state, State::Over) {
+            State::AskChallenge => {
+                let challenge = format!("<{nonce}@{hostname}>");
+                let text = codec::encode(challenge.as_bytes());
+                (State::Challenged(challenge), text)
+            }
+            #[cfg(feature = "ntlm")]
+            State::AskNtlm(begun) => {
+                let (next, message) = begun.challenge(sasl::eight_of(nonce), hostname, now);
+                (State::NtlmChallenged(next), codec::encode(&message))
+            }
+            other => {
+                self.state = other;
+                return Step::Wait;
+            }
+        };
+        self.state = state;
+        Step::Challenge(challenge)
     }
 
     /// Takes the next line off the front of `input`; `None` when it is not whole yet.
@@ -181,9 +209,9 @@ impl Login {
             State::AskPassword(name, password) => Some(Question::Password(name, &password.0)),
             State::AskVerifier(server) => Some(Question::Verifier(server.name())),
             State::AskChallenge => Some(Question::Challenge),
-            State::AskProof(name, challenge, digest) => {
-                Some(Question::Proof(name, challenge, digest))
-            }
+            #[cfg(feature = "ntlm")]
+            State::AskNtlm(_) => Some(Question::Challenge),
+            State::AskProof(name, proof) => Some(Question::Proof(name, proof)),
             _ => None,
         }
     }
@@ -205,30 +233,52 @@ impl Login {
         if text == b"*" {
             return Step::Failed(Fault::AuthCancelled);
         }
-        let step =
-            match mem::replace(&mut self.state, State::Over) {
-                State::Plain => sasl::read_plain(text).map(|(name, password)| {
-                    self.state = State::AskPassword(name, Secret(password));
+        let step = match mem::replace(&mut self.state, State::Over) {
+            State::Plain => sasl::read_plain(text).map(|(name, password)| {
+                self.state = State::AskPassword(name, Secret(password));
+                Step::Wait
+            }),
+            State::Name => codec::decode_text(text).map(|name| {
+                self.state = State::Password(name);
+                Step::Challenge(codec::encode(b"Password:"))
+            }),
+            State::Password(name) => codec::decode_text(text).map(|password| {
+                self.state = State::AskPassword(name, Secret(password));
+                Step::Wait
+            }),
+            State::Challenged(challenge) => {
+                codec::decode_text(text).map(|answer| match cram::read(&answer) {
+                    Some((name, digest)) => {
+                        let proof = Proof::Cram { challenge, digest };
+                        self.state = State::AskProof(name, proof);
+                        Step::Wait
+                    }
+                    None => Step::Failed(Fault::AuthSyntax),
+                })
+            }
+            #[cfg(feature = "ntlm")]
+            State::Ntlm => codec::decode(text).map(|message| match ntlm::Begun::read(&message) {
+                Ok(begun) => {
+                    self.state = State::AskNtlm(begun);
                     Step::Wait
-                }),
-                State::Name => codec::decode_text(text).map(|name| {
-                    self.state = State::Password(name);
-                    Step::Challenge(codec::encode(b"Password:"))
-                }),
-                State::Password(name) => codec::decode_text(text).map(|password| {
-                    self.state = State::AskPassword(name, Secret(password));
-                    Step::Wait
-                }),
-                State::Challenged(challenge) => {
-                    codec::decode_text(text).map(|answer| match cram::read(&answer) {
-                        Some((name, digest)) => {
-                            self.state = State::AskProof(name, challenge, digest);
-                            Step::Wait
-                        }
-                        None => Step::Failed(Fault::AuthSyntax),
-                    })
                 }
-                State::First(binding) => codec::decode_text(text).map(|message| {
+                Err(_) => Step::Failed(Fault::AuthSyntax),
+            }),
+            #[cfg(feature = "ntlm")]
+            State::NtlmChallenged(challenged) => {
+                codec::decode(text).map(|message| match challenged.answer(&message) {
+                    Ok(answer) => {
+                        let name = answer.user().to_owned();
+                        self.state = State::AskProof(name, Proof::Ntlm(Box::new(answer)));
+                        Step::Wait
+                    }
+                    Err(_) => Step::Failed(Fault::AuthSyntax),
+                })
+            }
+            #[cfg(feature = "ntlm")]
+            State::AskNtlm(_) => Ok(Step::Failed(Fault::AuthSyntax)),
+            State::First(binding) => {
+                codec::decode_text(text).map(|message| {
                     match ScramServer::begin(&message, binding) {
                         Ok(server) => {
                             self.state = State::AskVerifier(server);
@@ -236,26 +286,27 @@ impl Login {
                         }
                         Err(fault) => Step::Failed(scram(fault)),
                     }
-                }),
-                State::Proof(name, proof) => {
-                    codec::decode_text(text).map(|message| match proof.check(&message) {
-                        Ok(answer) => {
-                            self.state = State::Proved(name);
-                            Step::Challenge(codec::encode(answer.as_bytes()))
-                        }
-                        Err(fault) => Step::Failed(scram(fault)),
-                    })
-                }
-                State::Proved(name) => {
-                    self.state = State::Proved(name);
-                    Ok(Step::Done)
-                }
-                State::AskPassword(..)
-                | State::AskVerifier(_)
-                | State::AskChallenge
-                | State::AskProof(..)
-                | State::Over => Ok(Step::Failed(Fault::AuthSyntax)),
-            };
+                })
+            }
+            State::Proof(name, proof) => {
+                codec::decode_text(text).map(|message| match proof.check(&message) {
+                    Ok(answer) => {
+                        self.state = State::Proved(name);
+                        Step::Challenge(codec::encode(answer.as_bytes()))
+                    }
+                    Err(fault) => Step::Failed(scram(fault)),
+                })
+            }
+            State::Proved(name) => {
+                self.state = State::Proved(name);
+                Ok(Step::Done)
+            }
+            State::AskPassword(..)
+            | State::AskVerifier(_)
+            | State::AskChallenge
+            | State::AskProof(..)
+            | State::Over => Ok(Step::Failed(Fault::AuthSyntax)),
+        };
         step.unwrap_or(Step::Failed(Fault::AuthSyntax))
     }
 }

@@ -4,6 +4,7 @@ use crate::base::Tick;
 use crate::mail::domain::Domain;
 use crate::mail::envelope::Envelope;
 use crate::mail::envelope::Recipient;
+use crate::smtp::sasl::proof::Proof;
 use crate::smtp::server::settings::Session;
 
 /// One thing for the driver to do. A question is asked again until it is answered.
@@ -70,14 +71,12 @@ pub enum Order<'a> {
     },
     /// Make something that nobody has seen before. Answer with [`Server::on_challenge`](super::Server::on_challenge).
     MakeChallenge,
-    /// Is this digest that user's answer to the challenge (RFC 2195 s2)? Answer as to [`Order::CheckPassword`].
+    /// Is this that user's answer to the challenge? Answer as to [`Order::CheckPassword`].
     CheckProof {
         /// As given; may be no user at all.
         name: &'a str,
-        /// As it was sent.
-        challenge: &'a str,
-        /// As given, in lower case.
-        digest: &'a str,
+        /// The challenge, and what was made of it.
+        proof: &'a Proof,
     },
     /// Start the queue for a domain (RFC 1985). Answer with [`Server::on_etrn`](super::Server::on_etrn), or
     /// [`Server::on_verdict`](super::Server::on_verdict) when it is refused.

@@ -51,6 +51,7 @@ impl Settings {
         Mechanisms {
             // Who turned it on has devices without TLS; the password does not cross the wire.
             cram_md5: self.auth.cram_md5 && !self.require_tls,
+            ntlm: self.auth.ntlm && !self.require_tls,
             ..Mechanisms::default()
         }
     }
@@ -87,6 +88,8 @@ pub struct Mechanisms {
     pub login: bool,
     /// RFC 2195. Also without TLS.
     pub cram_md5: bool,
+    /// NTLMv2. Also without TLS; only where the feature `ntlm` is.
+    pub ntlm: bool,
     /// RFC 7677; its PLUS form as well on a connection that can be bound to.
     pub scram_sha_256: bool,
 }
@@ -98,6 +101,7 @@ impl Mechanisms {
             "PLAIN" => self.plain,
             "LOGIN" => self.login,
             "CRAM-MD5" => self.cram_md5,
+            "NTLM" => self.ntlm,
             "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS" => self.scram_sha_256,
             _ => false,
         }
@@ -105,7 +109,7 @@ impl Mechanisms {
 
     /// Whether there is any.
     pub fn any(self) -> bool {
-        self.plain || self.login || self.cram_md5 || self.scram_sha_256
+        self.plain || self.login || self.cram_md5 || self.ntlm || self.scram_sha_256
     }
 }
 
