@@ -74,7 +74,7 @@ fn flags_are_enough() {
     .unwrap();
     assert_eq!(config.home, Path::new("/data/mail"));
     assert_eq!(config.local.drop, Path::new("/data/mail/drop"));
-    assert_eq!(config.local.domains.len(), 2);
+    assert_eq!(config.rewrite.local.len(), 2);
     assert_eq!(config.limits.message_bytes, 10_000_000);
     let listen: Vec<String> = config
         .listen

@@ -316,6 +316,15 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Largest configuration file that is read.
 pub const CONFIG_FILE: usize = 1024 * 1024;
 
+/// Largest file of aliases that is read.
+pub const ALIASES_FILE: usize = 1024 * 1024;
+
+/// Aliases that may lead from one to the next: more than people write, few enough for a stack.
+pub const ALIAS_DEPTH: usize = 20;
+
+/// Mistakes in one file of ours that are told at once.
+pub const COMPLAINTS: usize = 100;
+
 /// Received fields after which a message is taken to be in a loop, unless configured (RFC 5321 s6.3 asks for at
 /// least 100; IIS had 15; a device is the first hop or nearly so).
 pub const HOPS: u32 = 50;

@@ -333,6 +333,6 @@ mod tests {
 
         let (code, out, _) = run(answer, &["--local", "nas.lan"]);
         assert_eq!(code, 0);
-        assert_eq!(read(&out).local.domains.len(), 1);
+        assert_eq!(read(&out).rewrite.local.len(), 1);
     }
 }

@@ -34,7 +34,8 @@ pub fn run(home: &Path) -> ExitCode {
         return ExitCode::from(sysexits::SOFTWARE);
     };
     let settings = Settings {
-        default_domain: Some(hostname.clone()),
+        // The service knows a better one.
+        default_domain: Some(Domain::localhost()),
         ..Settings::new(hostname)
     };
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::base::limits;
+use crate::config::build::domains::DomainReader;
 use crate::config::build::routes::RouteReader;
 use crate::config::endpoint::At;
 use crate::config::fault::Complaint;
@@ -20,7 +21,6 @@ use crate::config::model::Dkim;
 use crate::config::model::Dns;
 use crate::config::model::Limits;
 use crate::config::model::Listen;
-use crate::config::model::Local;
 use crate::config::model::Log;
 use crate::config::model::Operators;
 use crate::config::model::Pickup;
@@ -31,7 +31,9 @@ use crate::mail::Address;
 use crate::mail::Domain;
 use crate::policy::access::Networks;
 use crate::policy::retry::Waits;
+use crate::policy::route::Next;
 
+mod domains;
 mod routes;
 
 /// Room in a Unix socket's address, without its final NUL (unix(7)).
@@ -64,22 +66,28 @@ impl Build {
             self.blame(top.place_of("home"), Complaint::RelativeHome);
         }
         let hostname = top.get("hostname").unwrap_or_else(|| hostname.clone());
-        let local = self.local(&settings.one("local")?, &home)?;
+        let mut reader = DomainReader {
+            faults: &mut self.faults,
+            hostname: &hostname,
+            home: &home,
+        };
+        let local = reader.local(&settings.one("local")?)?;
+        let mut rewrite = reader.rewrite(settings)?;
         let mut reader = RouteReader {
             faults: &mut self.faults,
             hostname: &hostname,
             home: &home,
         };
-        let (routing, routes) = reader.routes(settings, &local)?;
+        let (routing, routes) = reader.routes(settings, &rewrite)?;
+        if top.entry("default_domain").is_none() && routing.next(&hostname) != Next::Drop {
+            rewrite.bare = Domain::localhost();
+        }
         let certificate = self.certificate(&settings.one("tls")?, &home)?;
         let users = settings.one("users")?.get("file");
         let users: Option<PathBuf> = users.map(|file: PathBuf| home.join(file));
         Some(Config {
             name: top.get("name")?,
             batch: (top.get::<&str>("durability")? != "always").then_some(limits::BATCH),
-            default_domain: top
-                .get("default_domain")
-                .unwrap_or_else(|| hostname.clone()),
             listen: self.listen(settings, certificate.is_some(), users.is_some())?,
             certificate,
             clock_floor: settings.one("tls")?.get("clock_floor")?,
@@ -96,6 +104,11 @@ impl Build {
             control: self.control(&settings.one("control")?, &home)?,
             operators: operators(&settings.one("operators")?)?,
             local,
+            rewrite,
+            aliases: settings
+                .one("aliases")?
+                .get("file")
+                .map(|file: PathBuf| home.join(file)),
             routing,
             routes,
             hostname,
@@ -236,23 +249,6 @@ impl Build {
             }
         }
         Some(limits)
-    }
-
-    fn local(&mut self, block: &Block, home: &Path) -> Option<Local> {
-        let local = Local {
-            domains: block.get("domains")?,
-            mailboxes: block
-                .get("mailboxes")
-                .map(|list: Vec<String>| list.iter().map(|name| name.to_lowercase()).collect()),
-            drop: home.join(block.get::<PathBuf>("drop")?),
-            drop_bytes: block.or_off("drop_bytes")?,
-            drop_files: block.or_off("drop_files")?,
-        };
-        let taken = ["", "pickup", "queue", "badmail", "sorttemp"];
-        if taken.iter().any(|name| home.join(name) == local.drop) {
-            self.blame(block.place_of("drop"), Complaint::DropTaken);
-        }
-        Some(local)
     }
 
     fn delivery(&mut self, block: &Block, hostname: &Domain) -> Option<Delivery> {

@@ -10,6 +10,7 @@ use crate::config::kind::BadValue;
 use crate::config::kind::Kind;
 use crate::config::lookup::Near;
 use crate::config::url::BadUrl;
+use crate::mail::Domain;
 
 /// Where a setting stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +125,10 @@ pub enum Complaint {
     Below(&'static str, &'static str),
     /// A block of `[[dkim]]` that lacks a key.
     HalfOfDkim,
+    /// A domain that stands in two places.
+    DomainTwice(Domain),
+    /// Alias domains, and no domain that they stand for.
+    AliasOfNothing,
     /// The drop folder is one of the folders that have another duty.
     DropTaken,
     /// A path that does not fit a Unix socket's address.
@@ -226,6 +231,12 @@ impl fmt::Display for Complaint {
             Self::HalfOfDkim => {
                 f.write_str("a signature needs `domain`, `selector` and `key_file`; give all three")
             }
+            Self::DomainTwice(domain) => {
+                write!(f, "{domain} stands in two places; keep one")
+            }
+            Self::AliasOfNothing => f.write_str(
+                "an alias domain is another name of the first of `domains`, and there is none; name that first",
+            ),
             Self::DropTaken => f.write_str(
                 "this folder has another duty (pickup, queue, badmail or sorttemp); take one of its own",
             ),

@@ -151,6 +151,9 @@ mod tests {
                 let others = needed.iter().filter(|line| !line.starts_with(row.name()));
                 format!("[[dkim]]\n{}{line}", others.copied().collect::<String>())
             }
+            "local" if row.name() == "alias_domains" => {
+                format!("[local]\ndomains = ['d.example']\n{line}")
+            }
             "tls" if row.name() == "key" => format!("[tls]\ncertificate = '/y'\n{line}"),
             section => format!("[{section}]\n{line}"),
         }
@@ -220,7 +223,7 @@ mod tests {
     fn without_a_file_it_listens_on_loopback_and_keeps_all_mail() {
         let config = read("").unwrap();
         assert_eq!(config.hostname.as_str(), "box");
-        assert_eq!(config.default_domain.as_str(), "box");
+        assert_eq!(config.rewrite.default_domain.as_str(), "box");
         assert!(
             config
                 .listen

@@ -12,6 +12,7 @@ use crate::mail::Domain;
 use crate::mail::dkim::canon::Forms;
 use crate::policy::access::Networks;
 use crate::policy::retry::Waits;
+use crate::policy::rewrite::Rewrite;
 use crate::policy::route::Pattern;
 use crate::policy::route::Routes;
 use crate::smtp::sasl::mechanism::Mechanisms;
@@ -27,8 +28,6 @@ pub struct Config {
     pub home: PathBuf,
     /// The name of this host in the greeting, EHLO and Received.
     pub hostname: Domain,
-    /// What addresses without a domain get.
-    pub default_domain: Domain,
     /// How long messages that came are held back for others to share their sync.
     pub batch: Option<Duration>,
     /// Where SMTP is spoken; may be empty.
@@ -45,6 +44,10 @@ pub struct Config {
     pub limits: Limits,
     /// The drop folder.
     pub local: Local,
+    /// What addresses become before they are routed.
+    pub rewrite: Rewrite,
+    /// The file of aliases.
+    pub aliases: Option<PathBuf>,
     /// Where each domain goes; the routes it names count in `routes`.
     pub routing: Routes,
     /// The ways out. Routes to the drop folder are not among them.
@@ -175,10 +178,6 @@ pub struct Limits {
 /// The drop folder and the domains that end there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
-    /// The domains that end there. `Config::routing` knows them too.
-    pub domains: Vec<Domain>,
-    /// The mailboxes that exist there, in lower case: local parts, or whole addresses. `None` is all.
-    pub mailboxes: Option<Vec<String>>,
     /// The folder.
     pub drop: PathBuf,
     /// Its quota in bytes.

@@ -125,6 +125,16 @@ pub const SECTIONS: &[Section] = &[
         help: "Domains whose mail stays here, in the drop folder.",
     },
     Section {
+        name: "aliases",
+        many: false,
+        help: "Names that stand for addresses, so that mail to root reaches a person.",
+    },
+    Section {
+        name: "sender",
+        many: false,
+        help: "What senders become on their way out.",
+    },
+    Section {
         name: "route",
         many: true,
         help: "Where mail for other domains goes: one block for each way out. The closest pattern wins. What no \
@@ -209,7 +219,8 @@ pub const ROWS: &[Row] = &[
         "default_domain",
         Kind::Domain,
         "example.com",
-        "The domain that addresses without one get. Without it: hostname.",
+        "The domain that addresses without one get. Without it: hostname; but a recipient whose mail would then \
+         leave this host stays here instead, for nobody has said that such names have mailboxes elsewhere.",
     )
     .iis("Default local domain", "the computer's name"),
     Row::set(
@@ -499,6 +510,13 @@ pub const ROWS: &[Row] = &[
         "Domains whose mail goes to the drop folder. It is taken from every client that may connect.",
     )
     .iis("Local and alias domains", "the computer's name"),
+    Row::set(
+        "local.alias_domains",
+        Kind::List(&Kind::Domain),
+        "",
+        "Further names of the first of these domains: a recipient there is stamped with that one.",
+    )
+    .iis("Alias domain", "none"),
     Row::unset(
         "local.mailboxes",
         Kind::List(&Kind::Text),
@@ -521,6 +539,26 @@ pub const ROWS: &[Row] = &[
         "10000",
         "Files in the drop folder above which local mail waits in the queue.",
     ),
+    // Aliases.
+    Row::unset(
+        "aliases.file",
+        Kind::Path,
+        "/etc/aliases",
+        "A file in the format of /etc/aliases: `name: who, who` on each line. It holds for local domains, for names without a \
+         domain, and for this host by its own name; `*` is everybody of the first two kinds who has neither alias nor \
+         mailbox. A change counts from the next message on; `newaliases` says whether the file is good. Without it: a \
+         name without a domain gets default_domain, and stays in the drop folder where that is not given and would \
+         lead elsewhere.",
+    ),
+    // Senders.
+    Row::unset(
+        "sender.masquerade",
+        Kind::Domain,
+        "example.com",
+        "What takes the place of local domains and of this host's name in the envelope of mail that begins its way here \
+         (that has no Received line yet). The header stays as it was written. Without it: nothing does.",
+    )
+    .iis("MasqueradeDomain", "none"),
     // Routes.
     Row::set(
         "route.to",

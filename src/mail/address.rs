@@ -92,6 +92,39 @@ impl Address {
         }
     }
 
+    /// Another local part at the same domain, if it is one.
+    pub fn named(&self, local: &str) -> Option<Self> {
+        Self::parse_with(local, Some(&self.domain)).ok()
+    }
+
+    /// It as an ORCPT (RFC 3461 s4.2); a name without a domain as it was written. None for one outside ASCII.
+    pub fn orcpt(&self) -> Option<String> {
+        if !self.is_ascii() {
+            return None;
+        }
+        let text = self.to_string();
+        let text = text.strip_suffix("@localhost").unwrap_or(&text);
+        let mut orcpt = String::from("rfc822;");
+        for c in text.chars() {
+            if c.is_ascii_graphic() && c != '+' && c != '=' {
+                orcpt.push(c);
+            } else {
+                orcpt.push_str(&format!("+{:02X}", u32::from(c)));
+            }
+        }
+        Some(orcpt)
+    }
+
+    /// The same with its local part in lower case, for comparing: by RFC 5321 s2.4 only the domain's own host may, and
+    /// it should.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self {
+            local: self.local.to_lowercase(),
+            domain: self.domain.clone(),
+        }
+    }
+
     /// Whether it can be sent to a peer without SMTPUTF8.
     pub fn is_ascii(&self) -> bool {
         self.local.is_ascii() && self.domain.is_ascii()

@@ -77,6 +77,21 @@ impl Domain {
         })
     }
 
+    /// `localhost`, which no mail leaves for: what stands behind a name that was written without a domain, until the
+    /// rewriting of addresses has found a better one.
+    pub fn localhost() -> Self {
+        Self(String::from("localhost"))
+    }
+
+    /// Whether it means the host itself, whatever that is called: `localhost`, a name below it (RFC 6761 s6.3), the
+    /// `localhost.localdomain` of many systems, or a loopback address.
+    pub fn is_localhost(&self) -> bool {
+        let name = self.0.as_str();
+        matches!(name, "localhost" | "localhost.localdomain")
+            || self.is_below("localhost")
+            || self.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
+    }
+
     /// The text, as it is printed.
     pub fn as_str(&self) -> &str {
         &self.0

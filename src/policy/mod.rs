@@ -7,10 +7,13 @@
 //! (`tests/fleet.rs`). So a way that is down is looked at oftener ([`retry::Waits::probe`]), unless its setup is at fault.
 
 pub mod access;
+pub mod aliases;
 pub mod guard;
 pub mod health;
+pub mod mailboxes;
 pub mod pace;
 pub mod retry;
+pub mod rewrite;
 pub mod route;
 pub mod stand_in;
 pub mod sts;

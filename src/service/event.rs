@@ -193,6 +193,9 @@ pub enum Event<'a> {
         file: &'a str,
         why: &'a str,
     },
+    AliasesRead {
+        count: usize,
+    },
     Trouble {
         what: &'a str,
         why: &'a str,
@@ -504,6 +507,10 @@ impl Event<'_> {
                 put("file", Text(file));
                 put("why", Text(why));
                 "pickup-waits"
+            }
+            Self::AliasesRead { count } => {
+                put("count", Number(u64::try_from(*count).unwrap_or(u64::MAX)));
+                "aliases-read"
             }
             Self::Trouble { what, why } => {
                 put("what", Text(what));

@@ -9,7 +9,6 @@ use std::time::Duration;
 use smol::Timer;
 use smol::future;
 
-use crate::config::model::Local;
 use crate::disk::fault::Refused;
 use crate::mail::Address;
 use crate::mail::Status;
@@ -17,6 +16,8 @@ use crate::net::Peer;
 use crate::net::clock;
 use crate::net::random;
 use crate::policy::access::Networks;
+use crate::policy::aliases::Aliases;
+use crate::policy::rewrite::Standing;
 use crate::queue::Door;
 use crate::service::event::Event;
 use crate::service::live::Live;
@@ -143,27 +144,33 @@ pub fn queue_refuses(who: Client, refused: &Refused, told: &mut Limits) {
     }
 }
 
-/// Local domains are open to whoever may connect; everything else is relaying (promise G5).
-pub fn may_send(live: &Live, who: Client, session: &Session, to: &Address) -> Result<(), Fault> {
+/// Local domains are open to whoever may connect; everything else is relaying (promise G5). A name without a domain is
+/// for those of this host, but the postmaster's (RFC 5321 s4.5.1).
+pub fn may_send(
+    live: &Live,
+    aliases: &Aliases,
+    who: Client,
+    session: &Session,
+    to: &Address,
+) -> Result<(), Fault> {
     let access = &live.config.access;
     let domain = to.domain();
     let may_relay = who.relays || (access.relay_logins && session.login.is_some());
-    let verdict = if live.config.routing.is_local(domain) {
-        if !has_mailbox(&live.config.local, to) {
-            Err((Fault::NoMailbox, "local.mailboxes does not name it"))
-        } else if !may_relay && is_routed(to) && !is_listed(&live.config.local, to) {
-            // RFC 5321 s3.6.1 and s4.1.1.3: nobody has to relay for whom a local part names.
-            Err((
-                Fault::NoRelay,
-                "a path in the local part is relaying; no relay list names this client",
-            ))
-        } else {
-            Ok(())
-        }
-    } else if may_relay || access.relay_domains.iter().any(|one| one.matches(domain)) {
-        Ok(())
-    } else {
-        Err((Fault::NoRelay, NO_RELAY))
+    let verdict = match live.config.rewrite.standing(aliases, to) {
+        Standing::Unknown => Err((
+            Fault::NoMailbox,
+            "neither the mailboxes of its domain nor an alias name it",
+        )),
+        // RFC 5321 s3.6.1 and s4.1.1.3: nobody has to relay for whom a local part names.
+        Standing::Here { listed: false } if !may_relay && is_routed(to) => Err((
+            Fault::NoRelay,
+            "a path in the local part is relaying; no relay list names this client",
+        )),
+        Standing::Here { .. } => Ok(()),
+        _ if may_relay => Ok(()),
+        Standing::Bare if to.is_postmaster() => Ok(()),
+        _ if access.relay_domains.iter().any(|one| one.matches(domain)) => Ok(()),
+        Standing::Bare | Standing::Elsewhere => Err((Fault::NoRelay, NO_RELAY)),
     };
     verdict.map_err(|(fault, why)| {
         emit(&Event::RecipientRefused {
@@ -178,20 +185,6 @@ pub fn may_send(live: &Live, who: Client, session: &Session, to: &Address) -> Re
 /// Whether a local part asks to be sent on: `user%host`, `host!user`, `user@host`.
 fn is_routed(to: &Address) -> bool {
     to.local().contains(['%', '!', '@'])
-}
-
-fn is_listed(local: &Local, to: &Address) -> bool {
-    let name = to.local().to_lowercase();
-    let whole = to.to_string().to_lowercase();
-    let names = |list: &Vec<String>| list.iter().any(|one| *one == name || *one == whole);
-    local.mailboxes.as_ref().is_some_and(names)
-}
-
-/// Whether a local address exists. Postmaster always does (RFC 5321 s4.5.1).
-fn has_mailbox(local: &Local, to: &Address) -> bool {
-    local.mailboxes.is_none()
-        || to.local().eq_ignore_ascii_case("postmaster")
-        || is_listed(local, to)
 }
 
 /// Checks a password; the answer takes longer with each failure.
@@ -338,6 +331,7 @@ mod tests {
     use crate::net::tls::Tls;
     use crate::net::{Peer, TrustedClock};
     use crate::policy::access::{Network, Networks};
+    use crate::policy::aliases::Aliases;
     use crate::service::live::Live;
     use crate::smtp::fault::Fault;
     use crate::smtp::server::settings::Session;
@@ -373,8 +367,15 @@ mod tests {
         let to = Address::parse("x@else.example").unwrap();
         for (logins, want) in [("true", Ok(())), ("false", Err(Fault::NoRelay))] {
             let live = live(&format!("[access]\nrelay_logins = {logins}"));
-            assert_eq!(may_send(&live, client("192.0.2.1"), &logged_in, &to), want);
-            assert_eq!(may_send(&live, client("10.0.0.1"), &logged_in, &to), Ok(()));
+            let none = Aliases::default();
+            assert_eq!(
+                may_send(&live, &none, client("192.0.2.1"), &logged_in, &to),
+                want
+            );
+            assert_eq!(
+                may_send(&live, &none, client("10.0.0.1"), &logged_in, &to),
+                Ok(())
+            );
         }
     }
 
@@ -412,9 +413,23 @@ mod tests {
             ),
             ("192.0.2.1", &logged_in, "x@else.example", Ok(())),
             ("10.0.0.1", &anybody, "x@else.example", Ok(())),
+            // What an alias names exists, wherever it leads.
+            ("192.0.2.1", &anybody, "sales@nas.lan", Ok(())),
+            ("192.0.2.1", &anybody, "sales@box", Err(Fault::NoRelay)),
+            // Bare names are for those of this host, but one.
+            (
+                "192.0.2.1",
+                &anybody,
+                "sales@localhost",
+                Err(Fault::NoRelay),
+            ),
+            ("10.0.0.1", &anybody, "sales@localhost", Ok(())),
+            ("192.0.2.1", &anybody, "postmaster@localhost", Ok(())),
         ] {
+            let aliases = Aliases::parse(b"sales: x@else.example").unwrap();
             let to = Address::parse(to).unwrap();
-            assert_eq!(may_send(&live, client(ip), session, &to), want, "{ip} {to}");
+            let got = may_send(&live, &aliases, client(ip), session, &to);
+            assert_eq!(got, want, "{ip} {to}");
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::queue::Accept;
 use crate::queue::Dates;
 use crate::queue::Door;
 use crate::queue::Priority;
+use crate::service::aliases;
 use crate::service::event::Event;
 use crate::service::log::emit;
 use crate::service::memory_first;
@@ -42,6 +43,8 @@ use crate::service::show;
 pub enum NotTaken {
     /// It has been through too many hosts (RFC 5321 s6.3).
     Hops(u32),
+    /// Aliases make too many of its recipients.
+    TooMany,
     /// Too many domains have mail waiting, for now.
     Ways,
     /// The journal would not, for now.
@@ -55,6 +58,7 @@ impl NotTaken {
     pub fn status(&self) -> Status {
         match self {
             Self::Hops(_) => Status::new(5, 4, 6),
+            Self::TooMany => Status::new(5, 5, 3),
             Self::Ways => Status::new(4, 3, 1),
             Self::Journal(refused) if refused.is_full() => Status::new(4, 3, 1),
             Self::Journal(_) => Status::new(4, 3, 0),
@@ -67,6 +71,11 @@ impl fmt::Display for NotTaken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hops(most) => write!(f, "over {most} hops: the message is in a loop"),
+            Self::TooMany => write!(
+                f,
+                "aliases make more than {} of its recipients",
+                limits::RECIPIENTS
+            ),
             Self::Ways => write!(
                 f,
                 "mail waits for {} domains already; it goes on when some of it has left",
@@ -203,6 +212,10 @@ impl Intake {
             return Err(NotTaken::Hops(most));
         }
         self.put(b"").await.map_err(NotTaken::Disk)?;
+        // Whatever else changes recipients comes behind this, and before they are routed.
+        let first_hop = facts.hops == 0;
+        let rewritten = aliases::rewrite(service, &mut envelope, first_hop).await;
+        rewritten.map_err(|_| NotTaken::TooMany)?;
         if envelope.body == Body::Seven && facts.body_8bit {
             // Said or not, it is; the next hop must be told.
             envelope.body = Body::Eight;

@@ -24,8 +24,10 @@ use crate::net::tls;
 use crate::net::tls::Identity;
 use crate::net::tls::Pin;
 use crate::net::tls::Trust;
+use crate::policy::aliases::Aliases;
 use crate::policy::route::Next;
 use crate::policy::stand_in::StandIn;
+use crate::service::alias_file::AliasFile;
 use crate::service::certificate::Certificate;
 use crate::service::door::Door;
 use crate::service::sign;
@@ -46,6 +48,8 @@ pub struct Live {
     pub certificate: Option<Certificate>,
     /// Who may log in.
     pub users: Option<Arc<Users>>,
+    /// Who is behind which name.
+    pub aliases: Option<Arc<AliasFile>>,
     /// What signs mail that goes out.
     pub signers: Vec<Signer>,
     /// TLS to servers of MTA-STS policies, and to exchangers that such a policy speaks of.
@@ -77,6 +81,10 @@ impl Live {
         };
         let users = match &config.users {
             Some(file) => Some(Users::open(file)?),
+            None => None,
+        };
+        let aliases = match &config.aliases {
+            Some(file) => Some(AliasFile::open(file, &config.rewrite)?),
             None => None,
         };
         let base = smtp(&config);
@@ -113,9 +121,16 @@ impl Live {
             doors: doors.collect(),
             certificate,
             users,
+            aliases,
             signers: sign::signers(&config)?,
             config,
         }))
+    }
+
+    /// The aliases as they were read last.
+    pub fn aliases(&self) -> Arc<Aliases> {
+        let file = self.aliases.as_ref();
+        file.map_or_else(Arc::default, |file| file.last())
     }
 
     /// Where mail for the domain goes.
@@ -183,7 +198,8 @@ fn smtp(config: &Config) -> server::settings::Settings {
         .iter()
         .any(|route| !route.fetched_by.is_empty());
     Settings {
-        default_domain: Some(config.default_domain.clone()),
+        // A name without a domain stays known as one until it is rewritten.
+        default_domain: Some(Domain::localhost()),
         message_size: Some(limits.message_bytes),
         session_size: limits.session_bytes,
         recipients: count(limits.recipients),

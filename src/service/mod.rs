@@ -8,6 +8,8 @@
 
 pub mod active;
 pub mod ageing;
+pub mod alias_file;
+pub mod aliases;
 pub mod asked;
 pub mod attempt;
 pub mod badmails;

@@ -26,6 +26,7 @@ use crate::disk::pickup::Rules;
 use crate::disk::pickup::Scanner;
 use crate::disk::watch::Heard;
 use crate::disk::watch::Watch;
+use crate::mail::Domain;
 use crate::mail::header::Field;
 use crate::mail::header::Plan;
 use crate::mail::trace::Origin;
@@ -344,9 +345,8 @@ async fn leftovers(service: &Rc<Service>, claims: Vec<(MsgId, bool)>) {
 
 async fn take_one(service: Rc<Service>, claim: Claim) -> Took {
     let dots = rules(&service).dots;
-    let domain = service.live().config.default_domain.clone();
     let read = move || {
-        let given = letter::envelope(&claim, dots, &domain);
+        let given = letter::envelope(&claim, dots, &Domain::localhost());
         let user = user_name(claim.uid());
         (claim, given, user)
     };
@@ -480,9 +480,9 @@ async fn store(
             service.schedule(taken.id, &taken.ways);
             Took::Done
         }
-        Err(NotTaken::Hops(most)) => {
-            let why = NotTaken::Hops(most);
-            refuse(service, claim, &why.to_string(), "5.4.6", &who).await;
+        Err(why @ (NotTaken::Hops(_) | NotTaken::TooMany)) => {
+            let status = why.status().to_string();
+            refuse(service, claim, &why.to_string(), &status, &who).await;
             Took::Done
         }
         Err(why) => refused(claim, &why.to_string()),

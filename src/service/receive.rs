@@ -27,6 +27,7 @@ use crate::net::Stream;
 use crate::net::clock;
 use crate::net::listen::Listener;
 use crate::net::within::Patience;
+use crate::service::aliases;
 use crate::service::clients::Full;
 use crate::service::clients::Place;
 use crate::service::door;
@@ -322,6 +323,7 @@ pub async fn converse(
             }
             Order::AskMail { announced, .. } => {
                 share.clear();
+                Box::pin(aliases::refresh(service, live)).await;
                 let verdict = match service.journal.refusal(announced) {
                     None => gate::may_begin(service, live, who),
                     Some(refused) => {
@@ -336,7 +338,8 @@ pub async fn converse(
                 envelope,
                 recipient,
             } => {
-                let verdict = gate::may_send(live, who, session, &recipient.address)
+                let names = live.aliases();
+                let verdict = gate::may_send(live, &names, who, session, &recipient.address)
                     .and_then(|()| share.take(envelope.recipients.len(), recipient));
                 server.on_verdict(verdict);
             }
@@ -530,6 +533,7 @@ async fn commit(
             Ok(taken.id)
         }
         Err(NotTaken::Hops(_)) => Err(Fault::Loop),
+        Err(NotTaken::TooMany) => Err(fault(&Refused::TooLarge)),
         Err(NotTaken::Ways) => Err(Fault::Full),
         Err(NotTaken::Journal(refused)) => Err(fault(&refused)),
         Err(NotTaken::Disk(error)) => Err(fault(&Refused::from_io(&error))),

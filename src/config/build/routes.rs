@@ -8,7 +8,6 @@ use crate::config::endpoint::Tls;
 use crate::config::fault::Complaint;
 use crate::config::fault::Fault;
 use crate::config::fault::Place;
-use crate::config::model::Local;
 use crate::config::model::Login;
 use crate::config::model::Peer;
 use crate::config::model::Proof;
@@ -18,6 +17,7 @@ use crate::config::model::Via;
 use crate::config::settings::Block;
 use crate::config::settings::Settings;
 use crate::mail::Domain;
+use crate::policy::rewrite::Rewrite;
 use crate::policy::route::Pattern;
 use crate::policy::route::Routes;
 use crate::policy::route::Rule;
@@ -39,7 +39,11 @@ pub struct RouteReader<'a> {
 
 impl RouteReader<'_> {
     /// The routing table, and the routes that it names. `None` when schema and model disagree.
-    pub fn routes(&mut self, settings: &Settings, local: &Local) -> Option<(Routes, Vec<Route>)> {
+    pub fn routes(
+        &mut self,
+        settings: &Settings,
+        rewrite: &Rewrite,
+    ) -> Option<(Routes, Vec<Route>)> {
         let users = settings.one("users")?.get::<PathBuf>("file").is_some();
         let (mut rules, mut routes) = (Vec::<Rule>::new(), Vec::new());
         for block in settings.all("route") {
@@ -72,7 +76,9 @@ impl RouteReader<'_> {
             }
             rules.push(Rule { to, way });
         }
-        Some((Routes::new(local.domains.clone(), rules), routes))
+        // What is this host's own leaves it by no rule for all others.
+        let local = rewrite.local.iter().cloned().chain([Domain::localhost()]);
+        Some((Routes::new(local, rules), routes))
     }
 
     /// Keys that mean nothing on a way of this kind.

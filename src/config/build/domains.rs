@@ -1,0 +1,99 @@
+//! Turns the sections about local domains into what becomes of addresses and where their mail lies.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::config::fault::Complaint;
+use crate::config::fault::Fault;
+use crate::config::fault::Place;
+use crate::config::model::Local;
+use crate::config::settings::Block;
+use crate::config::settings::Settings;
+use crate::mail::Domain;
+use crate::policy::mailboxes::Mailboxes;
+use crate::policy::rewrite::Rewrite;
+
+/// Reads what is said about local domains, and notes what is wrong with it.
+pub struct DomainReader<'a> {
+    /// Gets what is wrong.
+    pub faults: &'a mut Vec<Fault>,
+    /// The name of this host.
+    pub hostname: &'a Domain,
+    /// Where relative paths begin.
+    pub home: &'a Path,
+}
+
+impl DomainReader<'_> {
+    /// What addresses become. Recipients without a domain go to the default domain, until routes say otherwise. `None`
+    /// when schema and model disagree.
+    pub fn rewrite(&mut self, settings: &Settings) -> Option<Rewrite> {
+        let default_domain = settings.one("")?.get("default_domain");
+        let default_domain = default_domain.unwrap_or_else(|| self.hostname.clone());
+        let mut rewrite = Rewrite {
+            bare: default_domain.clone(),
+            default_domain,
+            hostname: self.hostname.clone(),
+            local: BTreeSet::new(),
+            stands_for: BTreeMap::new(),
+            masquerade: settings.one("sender")?.get("masquerade"),
+            mailboxes: Mailboxes::default(),
+        };
+        let local = settings.one("local")?;
+        self.domains(&local, &mut rewrite)?;
+        if let Some(names) = local.get::<Vec<String>>("mailboxes") {
+            rewrite.mailboxes.name(&[Domain::localhost()], &names);
+        }
+        Some(rewrite)
+    }
+
+    /// Adds the domains of a block, what stands for them, and their mailboxes.
+    fn domains(&mut self, block: &Block, rewrite: &mut Rewrite) -> Option<()> {
+        let domains: Vec<Domain> = block.get("domains")?;
+        let others: Vec<Domain> = block.get("alias_domains")?;
+        let known = |rewrite: &Rewrite, domain: &Domain| {
+            rewrite.local.contains(domain) || rewrite.stands_for.contains_key(domain)
+        };
+        for domain in &domains {
+            if known(rewrite, domain) {
+                let complaint = Complaint::DomainTwice(domain.clone());
+                self.blame(block.place_of("domains"), complaint);
+            }
+            rewrite.local.insert(domain.clone());
+        }
+        for other in others {
+            let Some(first) = domains.first() else {
+                self.blame(block.place_of("alias_domains"), Complaint::AliasOfNothing);
+                break;
+            };
+            if known(rewrite, &other) {
+                let complaint = Complaint::DomainTwice(other.clone());
+                self.blame(block.place_of("alias_domains"), complaint);
+            }
+            rewrite.stands_for.insert(other, first.clone());
+        }
+        if let Some(names) = block.get::<Vec<String>>("mailboxes") {
+            rewrite.mailboxes.name(&domains, &names);
+        }
+        Some(())
+    }
+
+    /// Where their mail lies.
+    pub fn local(&mut self, block: &Block) -> Option<Local> {
+        let local = Local {
+            drop: self.home.join(block.get::<PathBuf>("drop")?),
+            drop_bytes: block.or_off("drop_bytes")?,
+            drop_files: block.or_off("drop_files")?,
+        };
+        let taken = ["", "pickup", "queue", "badmail", "sorttemp"];
+        if taken.iter().any(|name| self.home.join(name) == local.drop) {
+            self.blame(block.place_of("drop"), Complaint::DropTaken);
+        }
+        Some(local)
+    }
+
+    fn blame(&mut self, place: Place, complaint: Complaint) {
+        self.faults.push(Fault { place, complaint });
+    }
+}
