@@ -36,6 +36,7 @@ pub fn run(home: &Path) -> ExitCode {
     let settings = Settings {
         // The service knows a better one.
         default_domain: Some(Domain::localhost()),
+        shown_domain: Some(hostname.clone()),
         ..Settings::new(hostname)
     };
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());

@@ -40,9 +40,10 @@ pub struct Given {
 }
 
 impl Given {
-    /// The `From` of a message that has none: who sent it, by the name that was given; for the null sender us.
-    pub fn from_field(&self, hostname: &Domain) -> String {
-        match &self.envelope.sender {
+    /// The `From` of a message that has none: its sender as he is called by now, with the name that was given; for the
+    /// null sender us.
+    pub fn from_field(&self, sender: Option<&Address>, hostname: &Domain) -> String {
+        match sender {
             Some(address) => words::mailbox(&self.sender_name, address),
             None => format!("MAILER-DAEMON@{hostname}"),
         }
@@ -738,7 +739,10 @@ mod tests {
         );
         let home = Domain::parse("nas.lan").unwrap();
         let given = envelope(&claim, Dots::Never, &home).unwrap();
-        assert_eq!(given.from_field(&home), "\"A, B\" <a@x.example>");
+        assert_eq!(
+            given.from_field(given.envelope.sender.as_ref(), &home),
+            "\"A, B\" <a@x.example>"
+        );
         let envelope = given.envelope;
         assert_eq!(envelope.ret, Some(Ret::Headers));
         assert_eq!(envelope.envid.as_deref(), Some("id+2B1"));

@@ -58,7 +58,7 @@ pub enum Standing {
         /// The configuration names it, so its form is no accident.
         listed: bool,
     },
-    /// A name without a domain, or at `localhost`, which exists.
+    /// A name without a domain, or at `localhost`, which exists; and no local domain is what it gets.
     Bare,
     /// It would end here, and does not exist.
     Unknown,
@@ -81,11 +81,12 @@ impl Rewrite {
 
     /// A settled recipient that no alias knows, as it is routed.
     fn routed(&self, address: Address) -> Address {
-        if address.domain().is_localhost() {
-            address.at(self.bare.clone())
-        } else {
-            address
+        if !address.domain().is_localhost() {
+            return address;
         }
+        // Of no domain but of the server itself (RFC 5321 s4.5.1).
+        let server = address.is_postmaster() && self.local.contains(&self.hostname);
+        address.at(if server { &self.hostname } else { &self.bare }.clone())
     }
 
     /// The sender of a message, `first_hop` when it has been through no other host.
@@ -140,18 +141,16 @@ impl Rewrite {
         let known = aliases.find(&to).is_some();
         let routed = self.routed(to);
         let exists = aliased || self.mailboxes.has(&routed);
-        if bare {
-            return if exists {
+        let local = self.local.contains(routed.domain());
+        if !exists && (bare || local) {
+            return Standing::Unknown;
+        }
+        if !local {
+            return if bare {
                 Standing::Bare
             } else {
-                Standing::Unknown
+                Standing::Elsewhere
             };
-        }
-        if !self.local.contains(routed.domain()) {
-            return Standing::Elsewhere;
-        }
-        if !exists {
-            return Standing::Unknown;
         }
         let listed = known || self.mailboxes.listed(&routed).is_some();
         Standing::Here { listed }
@@ -625,9 +624,9 @@ mod tests {
             (&rules(), "sales@nas.owner.example", Standing::Elsewhere),
             (&rules(), "x", Standing::Bare),
             (&closed, "x", Standing::Unknown),
-            (&closed, "tim@localhost", Standing::Bare),
-            (&closed, "sales", Standing::Bare),
-            (&closed, "postmaster", Standing::Bare),
+            (&closed, "tim@localhost", Standing::Here { listed: true }),
+            (&closed, "sales", Standing::Here { listed: true }),
+            (&closed, "postmaster", Standing::Here { listed: false }),
         ] {
             assert_eq!(rules.standing(&file, &address(to)), want, "{to}");
         }

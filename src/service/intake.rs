@@ -164,16 +164,22 @@ impl Intake {
     pub async fn finish(
         self,
         service: &Rc<Service>,
-        envelope: Envelope,
+        mut envelope: Envelope,
         facts: &Facts,
         joined: Option<Joined>,
     ) -> Result<Taken, NotTaken> {
+        // Whatever else changes recipients comes behind this, and before they are routed.
+        let first_hop = facts.hops == 0;
+        let rewritten = aliases::rewrite(service, &mut envelope, first_hop).await;
         let (id, door, origin) = (self.id, show::door(self.door), self.origin.clone());
         let (from, recipients) = (
             show::path(envelope.sender.as_ref()),
             envelope.recipients.len(),
         );
-        let result = self.store(service, envelope, facts, joined).await;
+        let result = match rewritten {
+            Ok(_) => self.store(service, envelope, facts, joined).await,
+            Err(_) => Err(NotTaken::TooMany),
+        };
         let mut counts = service.counts.get();
         match &result {
             Ok((_, bytes)) => {
@@ -212,10 +218,6 @@ impl Intake {
             return Err(NotTaken::Hops(most));
         }
         self.put(b"").await.map_err(NotTaken::Disk)?;
-        // Whatever else changes recipients comes behind this, and before they are routed.
-        let first_hop = facts.hops == 0;
-        let rewritten = aliases::rewrite(service, &mut envelope, first_hop).await;
-        rewritten.map_err(|_| NotTaken::TooMany)?;
         if envelope.body == Body::Seven && facts.body_8bit {
             // Said or not, it is; the next hop must be told.
             envelope.body = Body::Eight;

@@ -200,6 +200,7 @@ fn smtp(config: &Config) -> server::settings::Settings {
     Settings {
         // A name without a domain stays known as one until it is rewritten.
         default_domain: Some(Domain::localhost()),
+        shown_domain: Some(config.rewrite.default_domain.clone()),
         message_size: Some(limits.message_bytes),
         session_size: limits.session_bytes,
         recipients: count(limits.recipients),

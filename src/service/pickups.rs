@@ -425,6 +425,11 @@ async fn store(
     user: Option<String>,
     who: String,
 ) -> Took {
+    let live = service.live();
+    let rules = &live.config.rewrite;
+    let sender = given.envelope.sender.as_ref();
+    // What we write for a message that says nothing has the domain that its sender gets.
+    let sender = sender.map(|from| rules.sender(from, true));
     let origin = Origin::Pickup {
         uid: claim.uid(),
         user: user.as_deref(),
@@ -432,7 +437,7 @@ async fn store(
     let plan = Plan {
         repair: true,
         without: &[Field::Bcc, Field::ResentBcc],
-        from: Some(given.from_field(&service.live().config.hostname)),
+        from: Some(given.from_field(sender.as_ref(), &live.config.hostname)),
         ..Plan::default()
     };
     let (mut intake, plan) =

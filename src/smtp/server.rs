@@ -178,7 +178,10 @@ impl Server {
             State::AskMail(open) => match verdict {
                 Ok(()) => {
                     match &open.envelope.sender {
-                        Some(sender) => self.say_ok((2, 1, 0), format_args!("{sender} Sender OK")),
+                        Some(sender) => {
+                            let sender = self.settings.shown(sender);
+                            self.say_ok((2, 1, 0), format_args!("{sender} Sender OK"));
+                        }
                         None => self.say_ok((2, 1, 0), format_args!("<> Sender OK")),
                     }
                     self.state = State::Open(open);
@@ -187,13 +190,15 @@ impl Server {
             },
             State::AskRcpt(mut open, recipient) => match verdict {
                 Ok(()) => {
-                    self.say_ok((2, 1, 5), format_args!("{}", recipient.address));
+                    let shown = self.settings.shown(&recipient.address);
+                    self.say_ok((2, 1, 5), format_args!("{shown}"));
                     open.envelope.recipients.push(recipient);
                     self.state = State::Open(open);
                 }
                 Err(fault) => {
                     self.state = State::Open(open);
-                    self.refuse(&fault, Some(&recipient.address));
+                    let shown = self.settings.shown(&recipient.address);
+                    self.refuse(&fault, Some(&shown));
                 }
             },
             State::AskBegin(open, part) => match (verdict, part) {
@@ -479,7 +484,7 @@ impl Server {
                     }
                     let defaults = Defaults {
                         domain: self.settings.default_domain.as_ref(),
-                        postmaster: &self.settings.hostname,
+                        postmaster: self.settings.postmaster(),
                     };
                     let command = match self.lines.take(input) {
                         Ok(None) => return None,

@@ -178,7 +178,8 @@ impl Server {
             Ok(recipient) if postmaster => {
                 // RFC 5321 s4.5.1: "SMTP systems are expected to make every reasonable effort to accept mail
                 // directed to Postmaster from any other system".
-                self.say_ok((2, 1, 5), format_args!("{}", recipient.address));
+                let shown = self.settings.shown(&recipient.address);
+                self.say_ok((2, 1, 5), format_args!("{shown}"));
                 open.envelope.recipients.push(recipient);
                 self.state = State::Open(open);
             }

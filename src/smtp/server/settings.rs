@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::mail::address::Address;
 use crate::mail::domain::Domain;
 
 /// How a server behaves. One value serves all its sessions, behind an `Rc`; a reload makes a new one for new sessions.
@@ -14,6 +15,9 @@ pub struct Settings {
     pub greeting: String,
     /// Completes bare local parts; without it they are refused.
     pub default_domain: Option<Domain>,
+    /// What replies show behind local parts that were completed with `localhost`, where another is to find the domain
+    /// that they get; a bare `postmaster` is completed like all others then. Without it nothing of that.
+    pub shown_domain: Option<Domain>,
     /// Most bytes of one message; `None` is no limit.
     pub message_size: Option<u64>,
     /// Most bytes of all messages of one session; then the connection closes.
@@ -43,6 +47,25 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What completes a bare `postmaster`.
+    pub fn postmaster(&self) -> &Domain {
+        match (&self.default_domain, &self.shown_domain) {
+            (Some(domain), Some(_)) => domain,
+            _ => &self.hostname,
+        }
+    }
+
+    /// An address as replies show it.
+    pub fn shown(&self, address: &Address) -> Address {
+        match &self.shown_domain {
+            Some(domain) if address.domain().is_localhost() => {
+                let known = address.is_postmaster();
+                address.at(if known { &self.hostname } else { domain }.clone())
+            }
+            _ => address.clone(),
+        }
+    }
+
     /// What AUTH offers on a connection that is encrypted, or not.
     pub fn offered(&self, tls: bool) -> Mechanisms {
         if tls || (self.auth_without_tls && !self.require_tls) {
@@ -62,6 +85,7 @@ impl Settings {
             hostname,
             greeting: "mailroot ESMTP ready".to_owned(),
             default_domain: None,
+            shown_domain: None,
             message_size: Some(32 << 20),
             session_size: None,
             recipients: 1000,
