@@ -3,6 +3,7 @@
 A subject is started for one measurement, in an empty home, and ended by the process that was started here.
 """
 
+import json
 import os
 import pathlib
 import shutil
@@ -81,6 +82,10 @@ class Service:
         self.stop()
         shutil.rmtree(self.home, ignore_errors=True)
 
+    def syncs(self):
+        """How often it has synced, for those that count it: strace counts for everybody, and slows what it counts."""
+        return None
+
     def sendmail(self, message):
         """Hands in one message as a program of the box does, and returns the seconds until the command was done."""
         start = time.monotonic()
@@ -111,6 +116,10 @@ class Mailroot(Service):
 
     def sendmail_command(self):
         return [str(self.binary), "sendmail", "--home", str(self.home / "home"), "-i", "-t", "-f", "from@bench.test"]
+
+    def syncs(self):
+        command = [str(self.binary), "status", "--json", "--home", str(self.home / "home")]
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)["syncs"]
 
     def flush(self):
         """Tells it that the next hop is back."""
@@ -237,6 +246,9 @@ class Sink:
     def __init__(self, folder, port=None):
         self.port = port or free_port()
         self.report = pathlib.Path(folder) / "smtp-sink"
+
+    def syncs(self):
+        return None
 
     def __enter__(self):
         command = ["smtp-sink", "-c", f"127.0.0.1:{self.port}", "1000"]
