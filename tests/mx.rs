@@ -254,6 +254,28 @@ fn domains_that_take_no_mail_or_are_none_are_told_to_the_sender_at_once() {
     }
 }
 
+/// The sink does not take such addresses, and that it says so shows that it was found.
+#[test]
+fn a_domain_in_another_script_is_looked_up_under_its_ascii_name() {
+    let records = "xn--bro-hoa MX 10 mx.one\nmx.one A 127.0.1.2\n";
+    let Some(story) = Story::start("mx-idna", records, BY_MX) else {
+        return;
+    };
+    let _sink = story.sink("127.0.1.2");
+    let mut talk = Talk::connect(story.box_.address);
+    talk.say("EHLO printer.lan");
+    talk.say("MAIL FROM:<a@nas.example> SMTPUTF8");
+    let reply = talk.say("RCPT TO:<b@B\u{fc}ro.example>");
+    assert!(reply.starts_with("250"), "{reply}");
+    assert!(talk.say("DATA").starts_with("354"));
+    assert!(talk.say(&format!("{MAIL}.")).starts_with("250"));
+    let line = story.line(&[" failed "]);
+    assert!(
+        line.contains("mx.one.example") && line.contains("5.6.7"),
+        "{line}"
+    );
+}
+
 #[test]
 fn what_name_servers_cannot_tell_passes() {
     let Some(story) = Story::start("mx-later", "", BY_MX) else {

@@ -1,11 +1,13 @@
 //! Domains and address literals, as they stand behind the `@` (RFC 5321 s4.1.2, s4.1.3; RFC 6531 s3.3).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 
 use crate::base::limits;
+use crate::mail::idna;
 
 /// A host name or an address literal. ASCII letters are lower case, so equal domains are equal values.
 ///
@@ -105,6 +107,16 @@ impl Domain {
     /// Whether every label is ASCII, so that it needs no SMTPUTF8.
     pub fn is_ascii(&self) -> bool {
         self.0.is_ascii()
+    }
+
+    /// The name as DNS and certificates know it: labels in other scripts as their A-labels. `None` when one of them
+    /// grows too long.
+    pub fn to_ascii(&self) -> Option<Cow<'_, Self>> {
+        if self.is_ascii() {
+            return Some(Cow::Borrowed(self));
+        }
+        let labels: Option<Vec<String>> = self.0.split('.').map(idna::a_label).collect();
+        Self::parse(&labels?.join(".")).ok().map(Cow::Owned)
     }
 
     /// Whether this name lies below `parent`: `a.example.com` below `example.com`, never the name itself.

@@ -10,6 +10,7 @@ pub mod dkim;
 pub mod domain;
 pub mod envelope;
 pub mod header;
+pub mod idna;
 pub mod list;
 pub mod outcome;
 pub mod redate;

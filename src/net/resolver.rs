@@ -304,6 +304,8 @@ impl Resolver {
 
     /// One kind of record: out of the cache, else from the name servers.
     async fn one(&self, name: &Domain, kind: Kind) -> Result<Known, LookupError> {
+        let ascii = name.to_ascii();
+        let name = ascii.as_deref().unwrap_or(name);
         if let Some(known) = self.cache.borrow().find(name, kind, clock::tick()) {
             return Ok(known.clone());
         }

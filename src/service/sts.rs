@@ -23,7 +23,7 @@ pub async fn policy(service: &Service, domain: &Domain) -> Option<Policy> {
     let policies = &service.policies;
     let now = service.clock.best();
     let kept = policies.find(domain, now);
-    let name = Domain::parse(&format!("_mta-sts.{domain}")).ok()?;
+    let name = Domain::parse(&format!("_mta-sts.{}", domain.to_ascii()?)).ok()?;
     let texts = match service.resolver.txt(&name).await {
         Ok(found) => found.list,
         Err(_) => Vec::new(),
@@ -73,7 +73,8 @@ pub async fn policy(service: &Service, domain: &Domain) -> Option<Policy> {
 async fn fetch(service: &Service, domain: &Domain) -> Result<Policy, String> {
     let live = service.live();
     let settings = &live.config.sts;
-    let host = Domain::parse(&format!("mta-sts.{domain}")).map_err(|error| error.to_string())?;
+    let ascii = domain.to_ascii().ok_or("its name is too long")?;
+    let host = Domain::parse(&format!("mta-sts.{ascii}")).map_err(|error| error.to_string())?;
     let found = service.resolver.addresses(&host).await;
     let found = found.map_err(|error| error.to_string())?;
     let addresses = found.into_iter();

@@ -304,9 +304,11 @@ fn server_name(host: &Domain) -> Result<ServerName<'static>, TlsError> {
     if let Some(ip) = host.ip() {
         return Ok(ServerName::IpAddress(ip.into()));
     }
-    ServerName::try_from(host.as_str().to_owned()).map_err(|_| {
+    let name = host.to_ascii().map(|host| host.as_str().to_owned());
+    let name = name.and_then(|name| ServerName::try_from(name).ok());
+    name.ok_or_else(|| {
         TlsError::Setup(format!(
-            "{host} cannot be asked for in TLS; write it in its ASCII form"
+            "{host} cannot be asked for in TLS: it is no name of a host"
         ))
     })
 }
