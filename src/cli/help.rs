@@ -75,10 +75,10 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "install",
-        usage: "[--root DIR] [--init NAME] [--user NAME] [--replace] [FLAGS] | --uninstall",
+        usage: "[--root DIR] [--init NAME] [--user NAME] [--replace | --prepare] [FLAGS] | --uninstall",
         help: "Puts the program, sendmail and its other names, a user, the folders, a configuration with the flags' \
                settings, and what starts it at boot in their places; again to mend or update. --root does it to an \
-               image.",
+               image; --prepare makes only the user and the folders, for packages that bring the rest.",
     },
     Command {
         name: "check",

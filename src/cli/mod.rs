@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
     let called = std::path::Path::new(&called);
     let name = called.file_name().and_then(|name| name.to_str());
     match name {
+        Some("mailx") => dispatch("mail", args),
         Some("sendmail" | "mailq" | "newaliases" | "mail") => {
             dispatch(name.unwrap_or_default(), args)
         }

@@ -33,6 +33,9 @@ use crate::mail::list::Mailbox;
 /// Where mail is put when nothing says otherwise; the same as the default of `home` in the configuration.
 pub const HOME: &str = "/var/spool/mailroot";
 
+/// Where `mailroot install` and the packages put the configuration.
+const CONFIG: &str = "/etc/mailroot.toml";
+
 /// Stands for the domain of a bare name until the service knows better; cut off again before it is written.
 const BARE: &str = "bare.invalid";
 
@@ -285,7 +288,14 @@ pub fn home(order: &Order) -> Result<PathBuf, Fault> {
         return Ok(loaded.map_err(Fault::Config)?.0.home);
     }
     let set = std::env::var_os("MAILROOT_HOME").filter(|home| !home.is_empty());
-    Ok(set.unwrap_or_else(|| HOME.into()).into())
+    Ok(set.map_or_else(|| installed(Path::new(CONFIG)), PathBuf::from))
+}
+
+/// The home that the installed service has. A configuration that cannot be read or has mistakes costs no mail where
+/// the folder is the usual one.
+fn installed(config: &Path) -> PathBuf {
+    let loaded = load::load(Some(config), &Flags::default());
+    loaded.map_or_else(|_| HOME.into(), |(config, _)| config.home)
 }
 
 /// The name of whoever runs this: by their number, since a variable can say anything.
@@ -580,13 +590,24 @@ fn text(value: OsString) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mode, parse, submit};
+    use super::{HOME, Mode, installed, parse, submit};
     use crate::base::limits;
     use crate::disk::folders::Folders;
     use std::ffi::OsString;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
+
+    #[test]
+    fn mail_goes_to_the_home_of_the_installed_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("mailroot.toml");
+        assert_eq!(installed(&config), Path::new(HOME));
+        fs::write(&config, "home = \"/srv/mail\"\n").unwrap();
+        assert_eq!(installed(&config), Path::new("/srv/mail"));
+        fs::write(&config, "home = ").unwrap();
+        assert_eq!(installed(&config), Path::new(HOME));
+    }
 
     fn try_send(home: &Path, args: &[&str], input: &[u8]) -> Result<(), (u8, String)> {
         let order = parse(args.iter().map(OsString::from));

@@ -58,6 +58,8 @@ fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -
         let mut work = Work { options, out };
         if work.options.uninstall {
             work.uninstall()
+        } else if work.options.prepare {
+            work.prepare()
         } else {
             work.install()
         }
@@ -82,6 +84,7 @@ struct Options {
     user: String,
     init: Option<String>,
     replace: bool,
+    prepare: bool,
     uninstall: bool,
     flags: Flags,
     home: String,
@@ -93,6 +96,7 @@ fn options(args: &mut lexopt::Parser) -> Result<Options, Failure> {
         user: "mailroot".to_owned(),
         init: None,
         replace: false,
+        prepare: false,
         uninstall: false,
         flags: Flags::default(),
         home: String::new(),
@@ -107,6 +111,7 @@ fn options(args: &mut lexopt::Parser) -> Result<Options, Failure> {
             Arg::Long("user") => options.user = load::text_of(args.value()?)?,
             Arg::Long("init") => options.init = Some(load::text_of(args.value()?)?),
             Arg::Long("replace") => options.replace = true,
+            Arg::Long("prepare") => options.prepare = true,
             Arg::Long("uninstall") => options.uninstall = true,
             Arg::Long(name) => {
                 let name = name.to_owned();
@@ -158,6 +163,12 @@ impl Work<'_> {
             )),
         }
         Ok(())
+    }
+
+    /// Makes what a package cannot carry, whose files are in their places already.
+    fn prepare(&mut self) -> Result<(), Failure> {
+        let user = self.account()?;
+        self.folders(Some(user))
     }
 
     /// Removes what an installation made, but no mail, no settings and no user.
@@ -454,6 +465,20 @@ mod tests {
             assert!(fs::symlink_metadata(root.path().join("usr/sbin/sendmail")).is_err());
             assert!(root.path().join("etc/mailroot.toml").exists());
         }
+    }
+
+    #[test]
+    fn a_package_asks_for_the_user_and_the_folders_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc");
+        fs::create_dir(&etc).unwrap();
+        fs::write(etc.join("mailroot.toml"), "home = \"/srv/mail\"\n").unwrap();
+        let (code, out, err) = install(root.path(), &["--prepare"]);
+        assert_eq!((code, err.as_str()), (0, ""), "{out}");
+        let passwd = fs::read_to_string(etc.join("passwd")).unwrap();
+        assert!(passwd.contains(":/srv/mail:/bin/false"), "{passwd}");
+        assert!(root.path().join("srv/mail/pickup").is_dir());
+        assert!(!root.path().join("usr").exists() && !etc.join("systemd").exists());
     }
 
     #[test]
