@@ -384,6 +384,12 @@ pub const LDAP_SEARCHES: usize = 100;
 /// Members without an address that are named to the owner.
 pub const LDAP_MISSING: usize = 5;
 
+/// Log lines that wait for a receiver that is slow or gone, in bytes; what comes behind them is counted and left out.
+pub const LOG_HELD: usize = 64 * 1024;
+
+/// What the log keeps of a command or a reply, in bytes.
+pub const LOG_TEXT: usize = 1024;
+
 /// Stack of the journal writer and of the file worker: their call depth is fixed and shallow.
 pub const WORKER_STACK: usize = 256 * 1024;
 

@@ -10,6 +10,8 @@ use crate::config::endpoint::At;
 use crate::config::fault::Complaint;
 use crate::config::fault::Fault;
 use crate::config::fault::Place;
+use crate::config::logging;
+use crate::config::logs::Log;
 use crate::config::model::Access;
 use crate::config::model::Badmail;
 use crate::config::model::Begin;
@@ -21,7 +23,6 @@ use crate::config::model::Dkim;
 use crate::config::model::Dns;
 use crate::config::model::Limits;
 use crate::config::model::Listen;
-use crate::config::model::Log;
 use crate::config::model::Operators;
 use crate::config::model::Pickup;
 use crate::config::model::Sts;
@@ -100,7 +101,7 @@ impl Build {
             badmail: badmail(&settings.one("badmail")?)?,
             dns: dns(&settings.one("dns")?)?,
             sts: sts(&settings.one("sts")?, &home)?,
-            log: log(&settings.one("log")?)?,
+            log: self.log(&settings.one("log")?, &home)?,
             control: self.control(&settings.one("control")?, &home)?,
             operators: operators(&settings.one("operators")?)?,
             local,
@@ -298,6 +299,23 @@ impl Build {
         Some(list)
     }
 
+    fn log(&mut self, block: &Block, home: &Path) -> Option<Log> {
+        let log = logging::log(block, home)?;
+        if log
+            .files
+            .file_bytes
+            .is_some_and(|most| most > log.files.total_bytes)
+            && !block.spoiled
+        {
+            let complaint = Complaint::Below("log.total_bytes", "log.file_bytes");
+            self.blame(block.place_of("total_bytes"), complaint);
+        }
+        if log.fields.is_empty() {
+            self.blame(block.place_of("fields"), Complaint::EmptyList("log.fields"));
+        }
+        Some(log)
+    }
+
     fn control(&mut self, block: &Block, home: &Path) -> Option<Control> {
         let socket = home.join(block.get::<PathBuf>("socket")?);
         if socket.as_os_str().len() > SOCKET_PATH {
@@ -375,12 +393,5 @@ fn sts(block: &Block, home: &Path) -> Option<Sts> {
         port: u16::try_from(block.get::<u32>("port")?).ok()?,
         ca: block.get("ca").map(|ca: PathBuf| home.join(ca)),
         timeout: block.get("timeout")?,
-    })
-}
-
-fn log(block: &Block) -> Option<Log> {
-    Some(Log {
-        level: block.get::<&str>("level")?.parse().ok()?,
-        json: block.get::<&str>("form")? == "json",
     })
 }

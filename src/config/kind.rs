@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::config::endpoint::At;
 use crate::config::endpoint::Host;
 use crate::config::endpoint::Tls;
+use crate::config::receiver::Receiver;
 use crate::config::units;
 use crate::config::units::BadUnit;
 use crate::mail::Address;
@@ -50,6 +51,8 @@ pub enum Kind {
     Network,
     /// How TLS is used with a peer.
     Tls,
+    /// A receiver of syslog.
+    Receiver,
     /// A file or folder. Relative paths count from `home`.
     Path,
     /// A file with a password in it.
@@ -97,6 +100,8 @@ pub enum Value {
     Network(Network),
     /// Of [`Kind::Tls`].
     Tls(Tls),
+    /// Of [`Kind::Receiver`].
+    Receiver(Receiver),
     /// Of [`Kind::Path`] and [`Kind::SecretFile`].
     Path(PathBuf),
     /// Of [`Kind::List`].
@@ -177,6 +182,9 @@ impl Kind {
             Self::Ip => good(text.parse()).map(Value::Ip),
             Self::Network => network(text).map(Value::Network),
             Self::Tls => Tls::parse(text).map(Value::Tls).ok_or(BadValue::Text),
+            Self::Receiver => Receiver::parse(text)
+                .map(Value::Receiver)
+                .ok_or(BadValue::Text),
             Self::Path | Self::SecretFile if text.is_empty() => Err(BadValue::Text),
             Self::Path | Self::SecretFile => Ok(Value::Path(PathBuf::from(text))),
             Self::Variable => variable(text),
@@ -260,6 +268,9 @@ impl Kind {
             Self::Tls => "\"off\", \"opportunistic\", \"require\", \"verify\", \"dane\", \"dane-only\" or \"pin:\" and 64 \
                           hexadecimal digits"
                 .to_owned(),
+            Self::Receiver => {
+                "\"udp://\" or \"tcp://\" with a host and perhaps a port, or the path of a socket".to_owned()
+            }
             Self::Path => "a path".to_owned(),
             Self::SecretFile => "the path of a file with the password in it".to_owned(),
             Self::Variable => {
@@ -336,6 +347,7 @@ impl fmt::Display for Value {
             Self::Ip(ip) => write!(f, "\"{ip}\""),
             Self::Network(network) => write!(f, "\"{network}\""),
             Self::Tls(tls) => write!(f, "\"{tls}\""),
+            Self::Receiver(receiver) => quoted(f, &receiver.to_string()),
             Self::Path(path) => quoted(f, &path.to_string_lossy()),
             Self::List(list) => {
                 f.write_str("[")?;

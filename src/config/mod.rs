@@ -12,10 +12,13 @@ pub mod endpoint;
 pub mod fault;
 pub mod flags;
 pub mod kind;
+pub mod logging;
+pub mod logs;
 pub mod lookup;
 pub mod model;
 pub mod parse;
 pub mod providers;
+pub mod receiver;
 pub mod sample;
 pub mod schema;
 pub mod secret;
@@ -107,6 +110,7 @@ mod tests {
                 Kind::Listen => "127.0.0.1:2525",
                 Kind::NameServer => "127.0.0.1:5353",
                 Kind::Host => "h.example:2525",
+                Kind::Receiver => "udp://h.example",
                 Kind::Ip => "127.0.0.1",
                 Kind::Network => "10.0.0.0/8",
                 Kind::Tls => "require",

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::config::endpoint::At;
 use crate::config::endpoint::Tls;
+use crate::config::logs::Log;
 use crate::mail::Address;
 use crate::mail::Domain;
 use crate::mail::dkim::canon::Forms;
@@ -384,15 +385,6 @@ pub struct Sts {
     pub ca: Option<PathBuf>,
     /// The wait for all of it.
     pub timeout: Duration,
-}
-
-/// What is logged, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// The least important level that is written.
-    pub level: log::LevelFilter,
-    /// Whether each line is a JSON object.
-    pub json: bool,
 }
 
 /// The control socket.

@@ -4,6 +4,7 @@
 //! `mailroot config --all`. A row is written when what it sets works, never before: a key that does nothing is a lie.
 
 use crate::config::kind::Kind;
+use crate::config::logs;
 use crate::smtp::sasl::mechanism;
 
 /// One setting.
@@ -948,11 +949,75 @@ pub const ROWS: &[Row] = &[
     ),
     Row::set(
         "log.form",
-        Kind::Word(&["text", "json"]),
+        Kind::Word(&["text", "json", "w3c", "iis", "ncsa"]),
         "text",
-        "Lines for people, or one JSON object a line.",
+        "Lines for people, or one JSON object a line, which any database takes (the place of IIS's ODBC logging). w3c, \
+         iis and ncsa are the forms of IIS: every command and reply, of clients and of hosts that mail goes to, in files \
+         in log.directory; events are text then.",
     )
     .iis("Log format", "W3C extended"),
+    Row::set(
+        "log.dialogue",
+        Kind::Bool,
+        "false",
+        "Whether every command and reply is an event, too, in the forms text and json. Passwords and messages never \
+         are.",
+    )
+    .iis("LogType", "0, no log"),
+    Row::set(
+        "log.to",
+        Kind::Word(&["stderr", "files", "syslog", "journald"]),
+        "stderr",
+        "Where events go: standard error, files in log.directory, the receiver log.syslog, or the journal of systemd. \
+         None of them holds up mail: lines that cannot be written are counted, and the count is told later.",
+    ),
+    Row::set(
+        "log.syslog",
+        Kind::Receiver,
+        "/dev/log",
+        "The receiver of syslog (RFC 5424): the socket of this box, or udp://HOST:PORT or tcp://HOST:PORT.",
+    ),
+    Row::set(
+        "log.facility",
+        Kind::Word(logs::FACILITIES),
+        "mail",
+        "The facility of lines for syslog and the journal.",
+    ),
+    Row::set(
+        "log.directory",
+        Kind::Path,
+        "logs",
+        "The folder of log files, on a disk of this box. A program that renames them sends SIGHUP.",
+    )
+    .iis("LogFileDirectory", "System32\\LogFiles"),
+    Row::set(
+        "log.rotate",
+        Kind::Word(&["hourly", "daily", "weekly", "monthly", "never"]),
+        "daily",
+        "When the next file is begun (UTC), besides when one is full; its name says when, such as ex261122.log.",
+    )
+    .iis("LogFilePeriod", "1, daily"),
+    Row::set(
+        "log.file_bytes",
+        Kind::OrOff(&Kind::Size(10 * KB, 2 * GB)),
+        "20480000",
+        "How long one file may get; the next has the same name and a number.",
+    )
+    .iis("LogFileTruncateSize", "20480000 bytes"),
+    Row::set(
+        "log.total_bytes",
+        Kind::Size(10 * KB, 1000 * GB),
+        "100MB",
+        "How long all log files in the folder may be together. The oldest are removed.",
+    )
+    .iis("no such setting", "old files were removed by hand"),
+    Row::set(
+        "log.fields",
+        Kind::List(&Kind::Word(logs::NAMES)),
+        "time, c-ip, cs-method, cs-uri-stem, sc-status",
+        "What stands in a W3C line, and in which order.",
+    )
+    .iis("Extended logging options", "Time, Client IP Address, Method, URI Stem, Protocol Status"),
     // Control.
     Row::set(
         "control.socket",

@@ -13,6 +13,7 @@ use crate::config::endpoint::Tls;
 use crate::config::fault::Place;
 use crate::config::kind::Value;
 use crate::config::lookup;
+use crate::config::receiver::Receiver;
 use crate::config::schema::Row;
 use crate::config::schema::SECTIONS;
 use crate::config::schema::Section;
@@ -226,6 +227,7 @@ from_value! {
     Network: Network;
     Tls: Tls;
     PathBuf: Path;
+    Receiver: Receiver;
 }
 
 impl FromValue for Value {

@@ -82,6 +82,7 @@ pub mod latch;
 pub mod letter;
 pub mod lines;
 pub mod lock;
+pub mod logfile;
 pub mod medium;
 pub mod oneshot;
 pub mod order;

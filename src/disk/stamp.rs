@@ -29,4 +29,14 @@ impl Stamp {
             ),
         })
     }
+
+    /// Its length in bytes.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// When it was written, in seconds and billionths.
+    pub const fn written(&self) -> (i64, u64) {
+        self.written
+    }
 }

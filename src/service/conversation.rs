@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::dkim::signing::Signer;
 use crate::mail::report::Action;
+use crate::net::Peer;
 use crate::net::Stream;
 use crate::net::clock;
 use crate::net::ready::Alarm;
@@ -24,6 +26,8 @@ use crate::service::attempt::Attempt;
 use crate::service::conclude;
 use crate::service::live::Live;
 use crate::service::live::Out;
+use crate::service::log;
+use crate::service::logs::spoken::Spoken;
 use crate::service::outgoing::Outgoing;
 use crate::service::secure::Plan;
 use crate::service::sending::Sending;
@@ -45,6 +49,23 @@ const SHARE: u32 = 10;
 
 /// What a session keeps for the bodies of its next messages, in bytes.
 const SCRATCH: usize = 8192;
+
+/// Writes the dialogue down, if anybody wants to read it. Boxed: most servers have none.
+struct Ear(Option<Box<Spoken>>);
+
+impl Ear {
+    fn said(&mut self, bytes: &[u8]) {
+        if let Some(spoken) = &mut self.0 {
+            spoken.said(bytes, clock::tick(), log::dialogue);
+        }
+    }
+
+    fn heard(&mut self, bytes: &[u8]) {
+        if let Some(spoken) = &mut self.0 {
+            spoken.heard(bytes, clock::tick(), log::dialogue);
+        }
+    }
+}
 
 /// One conversation.
 pub struct Conversation<'a> {
@@ -111,6 +132,7 @@ impl<'a> Conversation<'a> {
         first: Attempt,
     ) -> Option<(Attempt, Outcome)> {
         let service = self.service;
+        let mut spoken = self.spoken(&stream);
         let mut stream = Some(stream);
         let mut waiting = Some(first);
         let mut current: Option<Attempt> = None;
@@ -123,9 +145,11 @@ impl<'a> Conversation<'a> {
         loop {
             let mut input = block.get(at..end).unwrap_or_default();
             let order = client.next_order(clock::tick(), &mut input);
-            at = end.saturating_sub(input.len());
+            let was = mem::replace(&mut at, end.saturating_sub(input.len()));
+            spoken.heard(block.get(was..at).unwrap_or_default());
             match order {
                 Order::Send(bytes) => {
+                    spoken.said(bytes);
                     let wait = self.out.route.timeouts.command;
                     if !write(&mut patience, wait, stream.as_mut(), bytes).await {
                         client.on_write_failed();
@@ -174,6 +198,7 @@ impl<'a> Conversation<'a> {
                 Order::SendBody { opening, stuffer } => {
                     scratch.clear();
                     scratch.extend_from_slice(opening);
+                    spoken.said(opening);
                     let sent = match (&mut stream, &mut current, &outgoing) {
                         (Some(stream), Some(attempt), Some(outgoing)) => {
                             let wait = self.out.route.timeouts.data;
@@ -225,6 +250,21 @@ impl<'a> Conversation<'a> {
             (None, None) => {}
         }
         None
+    }
+
+    /// Who writes the dialogue down, if anybody wants to read it.
+    fn spoken(&self, stream: &Stream) -> Ear {
+        if !log::wants_dialogue() {
+            return Ear(None);
+        }
+        let (peer, port) = match stream.peer() {
+            Ok(Peer::Ip(peer)) => (Some(peer.ip()), peer.port()),
+            Ok(Peer::Local) | Err(_) => (None, 0),
+        };
+        let local = stream.local_addr().map(|local| local.ip().to_canonical());
+        let name = self.target.peer.name.to_string();
+        let spoken = Spoken::new(&name, (peer, port), local, clock::tick());
+        Ear(Some(Box::new(spoken)))
     }
 
     /// The handshake behind STARTTLS.

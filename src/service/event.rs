@@ -5,11 +5,13 @@
 
 use std::fmt;
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use log::Level;
 
 use crate::base::Escaped;
 use crate::base::MsgId;
+use crate::service::logs::exchange::Exchange;
 
 /// One thing that happened.
 #[derive(Debug)]
@@ -200,6 +202,12 @@ pub enum Event<'a> {
         what: &'a str,
         why: &'a str,
     },
+    /// A command or a reply, where the dialogue is wanted among the events.
+    Dialogue(&'a Exchange<'a>),
+    /// So many lines could not be written in time.
+    LogLost {
+        lines: u64,
+    },
 }
 
 /// A value of a field.
@@ -207,13 +215,14 @@ enum Value<'a> {
     Text(&'a str),
     Number(u64),
     Id(MsgId),
+    Ip(IpAddr),
 }
 
 fn count(n: usize) -> Value<'static> {
     Value::Number(u64::try_from(n).unwrap_or(u64::MAX))
 }
 
-type Fields<'a> = heapless::Vec<(&'static str, Value<'a>), 6>;
+type Fields<'a> = heapless::Vec<(&'static str, Value<'a>), 9>;
 
 impl Event<'_> {
     /// How grave it is.
@@ -237,6 +246,7 @@ impl Event<'_> {
             | Self::ClockWrong { .. }
             | Self::StsFailed { .. }
             | Self::OrderRefused { .. }
+            | Self::LogLost { .. }
             | Self::ClientRefused { .. } => Level::Warn,
             Self::SessionFailed { .. } => Level::Debug,
             _ => Level::Info,
@@ -251,7 +261,7 @@ impl Event<'_> {
         use Value::Text;
         let mut fields = Fields::new();
         let mut put = |name, value| {
-            // The widest event has six fields; a seventh would be left out, not panic.
+            // The widest event has nine fields; a tenth would be left out, not panic.
             let _ = fields.push((name, value));
         };
         let name = match self {
@@ -517,8 +527,41 @@ impl Event<'_> {
                 put("why", Text(why));
                 "trouble"
             }
+            Self::Dialogue(said) => {
+                put("side", Text(said.side.word()));
+                put("peer", said.peer.map_or(Text("local"), Value::Ip));
+                put("name", Text(said.name));
+                put("verb", Text(said.verb));
+                put("text", Text(said.text));
+                put("code", Number(u64::from(said.code)));
+                put("in", Number(said.received));
+                put("out", Number(said.sent));
+                put("ms", Number(said.millis));
+                "dialogue"
+            }
+            Self::LogLost { lines } => {
+                put("lines", Number(*lines));
+                "log-lost"
+            }
         };
         (name, fields)
+    }
+
+    /// The event's stable name.
+    pub fn name(&self) -> &'static str {
+        self.parts().0
+    }
+
+    /// Its fields, one after the other: the name, and the value as it is printed.
+    pub fn each_field(&self, mut each: impl FnMut(&'static str, &dyn fmt::Display)) {
+        for (key, value) in &self.parts().1 {
+            match value {
+                Value::Text(text) => each(key, &Escaped(text.as_bytes())),
+                Value::Number(number) => each(key, number),
+                Value::Id(id) => each(key, id),
+                Value::Ip(ip) => each(key, ip),
+            }
+        }
     }
 
     /// The event as one JSON object without a line end.
@@ -531,6 +574,7 @@ impl Event<'_> {
                 Value::Text(text) => write!(out, ",\"{key}\":{}", Json(text)),
                 Value::Number(n) => write!(out, ",\"{key}\":{n}"),
                 Value::Id(id) => write!(out, ",\"{key}\":\"{id}\""),
+                Value::Ip(ip) => write!(out, ",\"{key}\":\"{ip}\""),
             };
         }
         out.push('}');
@@ -549,6 +593,7 @@ impl fmt::Display for Event<'_> {
                 Value::Text(text) => write!(f, " {key}={}", Quoted(text))?,
                 Value::Number(n) => write!(f, " {key}={n}")?,
                 Value::Id(id) => write!(f, " {key}={id}")?,
+                Value::Ip(ip) => write!(f, " {key}={ip}")?,
             }
         }
         Ok(())

@@ -35,6 +35,7 @@ pub mod keeper;
 pub mod line;
 pub mod live;
 pub mod log;
+pub mod logs;
 pub mod memory_first;
 pub mod naming;
 pub mod network;

@@ -38,7 +38,9 @@ use crate::service::gate::Client;
 use crate::service::intake::Intake;
 use crate::service::intake::NotTaken;
 use crate::service::live::Live;
+use crate::service::log;
 use crate::service::log::emit;
+use crate::service::logs::overheard::Overheard;
 use crate::service::naming::Naming;
 use crate::service::shared::Service;
 use crate::smtp::fault::Fault;
@@ -220,6 +222,7 @@ pub async fn converse(
     let mut share = service.envelopes.share();
     bind(server, &stream);
     let mut now = clock::tick();
+    let mut overheard = overheard(who, &stream);
     // Since when the client has said nothing of use, and whether it just has.
     let (mut since, mut useful) = (now, false);
     // What was done for it since others had their turn, in bytes read.
@@ -242,9 +245,15 @@ pub async fn converse(
         }
         let mut input = block.get(at..).unwrap_or_default();
         let order = server.next_order(now, &mut input);
-        at = block.len().saturating_sub(input.len());
+        let was = mem::replace(&mut at, block.len().saturating_sub(input.len()));
+        if let Some(overheard) = &mut overheard {
+            overheard.heard(block.get(was..at).unwrap_or_default(), clock::tick());
+        }
         match order {
             Order::Send(bytes) => {
+                if let Some(overheard) = &mut overheard {
+                    overheard.told(bytes, clock::tick(), log::dialogue);
+                }
                 let wait = live.config.limits.command_timeout;
                 let sent = async {
                     stream.write_all(bytes).await?;
@@ -363,6 +372,9 @@ pub async fn converse(
             }
             Order::Commit { envelope, .. } => {
                 let envelope = envelope.clone();
+                if let (Some(overheard), Some(incoming)) = (&mut overheard, &incoming) {
+                    overheard.message_over(&incoming.walker.facts().message_id);
+                }
                 let stored = match incoming.take() {
                     Some(incoming) => Box::pin(commit(service, incoming, envelope, &mut out)).await,
                     None => Err(Fault::Ours),
@@ -467,6 +479,20 @@ async fn take(
         Poll::Ready(Ok(count))
     })
     .await
+}
+
+/// Who writes the dialogue down, if anybody wants to read it. Boxed: most servers have none.
+fn overheard(who: Client, stream: &Stream) -> Option<Box<Overheard>> {
+    if !log::wants_dialogue() {
+        return None;
+    }
+    let local = stream.local_addr();
+    let port = local.map_or(0, |local| local.port());
+    let (peer, local) = match local {
+        Some(local) => (Some(who.ip.to_canonical()), Some(local.ip().to_canonical())),
+        None => (None, None),
+    };
+    Some(Box::new(Overheard::new(peer, local, port)))
 }
 
 /// Lets logins be bound to the connection, where that is safe.

@@ -62,6 +62,8 @@ pub fn run(config: Config, read: Read) -> Result<(), StartError> {
 pub fn run_all(own: &Config, list: List, reader: Reader) -> Result<(), StartError> {
     log::tell_apart();
     log::start(own);
+    // What brings lines elsewhere is the servers' own.
+    log::to_stderr();
     let (_, served) = bounded(1);
     supervise(list, reader, Host::Threads, None, served)
 }

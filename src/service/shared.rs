@@ -48,6 +48,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::logs::pump;
 use crate::service::operators;
 use crate::service::policies::Policies;
 use crate::service::signal::Ending;
@@ -344,6 +345,12 @@ impl Service {
         found
     }
 
+    /// Does what the log needs done.
+    pub fn bring_log(&self) {
+        let names = live::names(&self.live().config);
+        pump::start(&self.tasks, &self.worker, &self.clock, &names);
+    }
+
     /// Reads the configuration again and puts it to work, or keeps the old one and says why. Listeners and folders
     /// stay as they are; what needs a restart is said.
     pub fn reload(self: &Rc<Self>) -> Result<(), String> {
@@ -379,6 +386,12 @@ impl Service {
         let drop = live::drop_folder(&config, &self.folders).map_err(|error| error.to_string())?;
         *self.drop.borrow_mut() = drop;
         log::start(&config);
+        pump::start(
+            &self.tasks,
+            &self.worker,
+            &self.clock,
+            &live::names(&config),
+        );
         self.tls.forget_roots();
         self.resolver.apply(live::names(&config));
         self.policies.forget_failures();

@@ -47,6 +47,7 @@ use crate::service::live;
 use crate::service::live::Live;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::logs::pump;
 use crate::service::memory_first;
 use crate::service::network;
 use crate::service::notices;
@@ -85,16 +86,21 @@ pub async fn run(
     let tasks = Rc::new(LocalExecutor::new());
     let (service, recovery) = match open(config, line, &tasks) {
         Ok(opened) => opened,
-        Err(error) => return Err((error, starter)),
+        Err(error) => {
+            log::to_stderr();
+            return Err((error, starter));
+        }
     };
     let control = match begin(&service, recovery) {
         Ok(control) => control,
         Err(error) => {
             // The home is given back before anybody tries again.
             service.journal.close().await;
+            log::to_stderr();
             return Err((error, starter));
         }
     };
+    service.bring_log();
     *socket = Some(Rc::clone(&control));
     line.report(News::Up);
     starter.tell(Ok(String::from("started\n"))).await;
@@ -377,6 +383,7 @@ async fn end(service: &Service, line: &Line, socket: &Socket, mut stopper: Optio
         socket.remove();
     }
     emit(&Event::Stopped { queued });
+    pump::finish().await;
     let Some(stopper) = stopper else {
         return Ended::Over;
     };
