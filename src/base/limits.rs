@@ -154,6 +154,12 @@ pub const PICKUP_SETTLE: Duration = Duration::from_secs(5);
 /// Buffer for file events: some 100 names of usual length a read.
 pub const WATCH_BUFFER: usize = 4096;
 
+/// Largest metabase of IIS that is imported; they have some hundred kilobytes to a few megabytes.
+pub const METABASE: usize = 16 * 1024 * 1024;
+
+/// Elements and texts in it. Each takes some 64 bytes while it is read.
+pub const METABASE_NODES: u32 = 500_000;
+
 /// Largest reason file of a bad message that is read back.
 pub const BADMAIL_REASON: usize = 1024 * 1024;
 

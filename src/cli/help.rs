@@ -9,6 +9,7 @@ use crate::cli::load;
 use crate::cli::load::Stop;
 use crate::cli::sysexits;
 use crate::config::flags::FLAGS;
+use crate::config::iis;
 use crate::config::lookup;
 use crate::config::sample::Manual;
 
@@ -79,6 +80,13 @@ pub const COMMANDS: &[Command] = &[
         help: "Puts the program, sendmail and its other names, a user, the folders, a configuration with the flags' \
                settings, and what starts it at boot in their places; again to mend or update. --root does it to an \
                image; --prepare makes only the user and the folders, for packages that bring the rest.",
+    },
+    Command {
+        name: "import-iis",
+        usage: "METABASE [--out DIR] [--home DIR] [--force]",
+        help: "Makes a configuration file of each SMTP virtual server in a MetaBase.xml of IIS, with what each setting was \
+               there beside it, what was changed for safety, and what has no equivalent. The files go into the folder that \
+               is named, or the one we are in; the homes are --home, for several servers a folder of each below it.",
     },
     Command {
         name: "check",
@@ -163,8 +171,8 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "help",
-        usage: "[COMMAND | settings | KEY]",
-        help: "Says this, or more about a command, all settings, or one setting.",
+        usage: "[COMMAND | settings | KEY | iis]",
+        help: "Says this, or more about a command, all settings, one setting, or every property of the SMTP service of IIS.",
     },
     Command {
         name: "version",
@@ -184,6 +192,9 @@ pub fn text(topic: Option<&str>) -> Option<String> {
             text.push_str(&format!("\nFLAGS\n{FlagList}"));
         }
         return Some(text);
+    }
+    if topic == "iis" {
+        return Some(iis::PAGE.to_owned());
     }
     if topic == "settings" {
         return Some(Manual.to_string());

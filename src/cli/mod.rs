@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod dkim;
 mod help;
+mod import_iis;
 mod init;
 mod install;
 mod journal;
@@ -84,6 +85,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "demo" => demo::run(args),
         "check" => check::run(args),
         "config" => config::run(args),
+        "import-iis" => import_iis::run(args),
         "init" => init::run(args),
         "install" => install::run(args),
         "passwd" => passwd::run(args),

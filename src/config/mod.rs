@@ -11,6 +11,8 @@ pub mod build;
 pub mod endpoint;
 pub mod fault;
 pub mod flags;
+pub mod iis;
+pub mod import;
 pub mod kind;
 pub mod logging;
 pub mod logs;

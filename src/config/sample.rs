@@ -124,7 +124,7 @@ fn comment(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 }
 
 /// The text in lines of at most [`WIDTH`] characters, each behind `front`.
-fn wrapped(f: &mut dyn Write, front: &str, text: &str) -> fmt::Result {
+pub fn wrapped(f: &mut dyn Write, front: &str, text: &str) -> fmt::Result {
     let mut column = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         let len = word.chars().count();
