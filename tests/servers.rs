@@ -13,8 +13,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
-use common::{Folder, MAILROOT, Mailroot, Talk, free_port, run};
+use common::{Folder, MAILROOT, Mailroot, PATIENCE, Talk, free_port, must, run};
 
 const MAIL: &str = "From: a@nas.example\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\
                     Message-ID: <1@nas.example>\r\n\r\nbody\r\n";
@@ -325,4 +326,272 @@ fn a_power_cut_costs_no_server_its_mail() {
         assert!(lines.iter().any(|line| line.contains(&want)), "{lines:?}");
     }
     box_.stop();
+}
+
+/// A command about these servers, said to be well.
+fn done(folder: &Folder, words: &[&str]) -> String {
+    must(&mut command(folder, words), b"")
+}
+
+/// One that is refused: its exit code, and why.
+fn refused(folder: &Folder, words: &[&str]) -> (Option<i32>, String) {
+    let (status, why) = run(&mut command(folder, words), b"");
+    assert!(!status.success(), "{why}");
+    (status.code(), why)
+}
+
+fn command(folder: &Folder, words: &[&str]) -> Command {
+    let mut command = Command::new(MAILROOT);
+    command
+        .args(words)
+        .arg("--config")
+        .arg(folder.path().join("etc"));
+    command
+}
+
+/// Puts a message for this local part where programs do.
+fn drop_into_pickup(server: &Server, to: &str) {
+    let text = format!("X-Sender: a@nas.example\r\nX-Receiver: {to}@nas.example\r\n{MAIL}");
+    let path = server.home.join(format!("{to}.eml"));
+    fs::write(&path, text).unwrap();
+    fs::rename(&path, server.home.join("pickup").join(format!("{to}.eml"))).unwrap();
+}
+
+#[test]
+fn a_paused_server_takes_nothing_new_and_finishes_what_it_has() {
+    let folder = Folder::new("servers-pause");
+    let lan = Server::new(&folder, "lan", "", "");
+    let net = Server::new(&folder, "net", "", "");
+    let box_ = start([folder.path().join("etc").as_path()]);
+    started(&box_, 2);
+    let mut open = lan.talk();
+    assert!(done(&folder, &["pause", "lan"]).contains("new connections are refused"));
+    let greeting = Talk::over(std::net::TcpStream::connect(lan.address()).unwrap()).reply();
+    assert_eq!(greeting, "421 4.3.2 Service paused; please try later\r\n");
+    drop_into_pickup(&lan, "later");
+    // Who was in goes on, and its mail is delivered; the other server is none the wiser.
+    assert!(
+        open.send("a@nas.example", &["one@nas.example"], MAIL)
+            .starts_with("250")
+    );
+    assert!(net.send("two").starts_with("250"));
+    box_.completed(2);
+    let status = done(&folder, &["status"]);
+    assert!(
+        status.contains("lan") && status.contains("state: paused; new connections are refused"),
+        "{status}"
+    );
+    let json = done(&folder, &["status", "--json"]);
+    let states: Vec<bool> = json
+        .lines()
+        .map(|l| l.contains("\"state\":\"paused\""))
+        .collect();
+    assert_eq!(states, [true, false], "{json}");
+    // A reload changes nothing about it.
+    let said = done(&folder, &["reload"]);
+    assert_eq!(said.matches(": reloaded").count(), 2, "{said}");
+    assert!(
+        Talk::over(std::net::TcpStream::connect(lan.address()).unwrap())
+            .reply()
+            .starts_with("421")
+    );
+    assert!(lan.home.join("pickup/later.eml").exists());
+    assert_eq!(lan.dropped(), ["one"]);
+    done(&folder, &["resume", "lan"]);
+    assert!(lan.send("three").starts_with("250"));
+    box_.completed(4);
+    assert_eq!(lan.dropped(), ["later", "one", "three"]);
+    // What came while nobody listened is found, too, and a start ends a pause.
+    done(&folder, &["pause", "lan"]);
+    done(&folder, &["stop", "lan"]);
+    done(&folder, &["start", "lan"]);
+    assert!(lan.send("four").starts_with("250"));
+    box_.stop();
+}
+
+#[test]
+fn a_stopped_server_gives_up_everything_but_its_control_socket() {
+    let folder = Folder::new("servers-stopped");
+    let route = format!(
+        "[[route]]\nhosts = ['127.0.0.1:{}']\ntls = 'off'\n",
+        free_port()
+    );
+    let lan = Server::new(&folder, "lan", "", &route);
+    let net = Server::new(&folder, "net", "", "");
+    let box_ = start([folder.path().join("etc").as_path()]);
+    started(&box_, 2);
+    let reply = lan
+        .talk()
+        .send("a@nas.example", &["b@office.example"], MAIL);
+    assert!(reply.starts_with("250"), "{reply}");
+    let open = lan.talk();
+    assert_eq!(done(&folder, &["stop", "lan"]), "stopped\n");
+    assert!(open.rest().starts_with("421 4.3.2"));
+    assert!(lan.is_down());
+    assert!(net.send("one").starts_with("250"));
+    let status = done(&folder, &["status", "lan"]);
+    assert!(status.contains("\nstate: stopped\n"), "{status}");
+    // Its queue lies there, and can be read and exported.
+    for words in [&["queue", "list", "--server", "lan"][..], &["mailq"]] {
+        let list = done(&folder, words);
+        assert!(list.contains("a@nas.example -> b@office.example"), "{list}");
+    }
+    let out = folder.path().join("out").display().to_string();
+    done(&folder, &["queue", "export", &out, "--server", "lan"]);
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+    for (words, why) in [
+        (
+            &["pause", "lan"][..],
+            "lan is stopped; `mailroot start` starts it",
+        ),
+        (&["stop", "lan"], "lan is stopped already"),
+        (&["start", "net"], "net runs already"),
+        (&["queue", "retry", "--server", "lan"], "no service runs on"),
+    ] {
+        let (code, said) = refused(&folder, words);
+        assert!(code == Some(69) && said.contains(why), "{words:?}: {said}");
+    }
+    // A reload leaves it stopped. What its file says then counts when it starts: it may even be somewhere else.
+    let port = free_port();
+    let text = lan
+        .text("", &route)
+        .replace(&lan.port.to_string(), &port.to_string());
+    fs::write(&lan.file, &text).unwrap();
+    let said = done(&folder, &["reload"]);
+    assert!(said.contains("lan is stopped; its file is good"), "{said}");
+    assert!(lan.is_down());
+    // A broken one is refused, and so is what belongs to another.
+    fs::write(&lan.file, format!("hom = 1\n{text}")).unwrap();
+    let (_, why) = refused(&folder, &["start", "--server", "lan"]);
+    assert!(why.contains("lan.toml:1:1"), "{why}");
+    fs::write(
+        &lan.file,
+        text.replace(&port.to_string(), &net.port.to_string()),
+    )
+    .unwrap();
+    let (_, why) = refused(&folder, &["start", "lan"]);
+    assert!(
+        why.contains("is also that of") && why.contains("net.toml"),
+        "{why}"
+    );
+    fs::write(&lan.file, &text).unwrap();
+    assert_eq!(done(&folder, &["start", "lan"]), "started\n");
+    let lan = Server { port, ..lan };
+    lan.talk();
+    started(&box_, 3);
+    let status = done(&folder, &["status", "lan"]);
+    assert!(status.contains("queued: 1 messages"), "{status}");
+    // Told to end while it is stopped, it goes, and takes its socket with it.
+    done(&folder, &["stop", "lan"]);
+    assert!(lan.home.join("control.sock").exists());
+    box_.stop();
+    assert!(!lan.home.join("control.sock").exists());
+}
+
+#[test]
+fn one_server_alone_is_stopped_and_started_without_a_name_and_leaks_nothing() {
+    let folder = Folder::new("servers-alone");
+    let home = folder.path().join("home");
+    let box_ = Mailroot::start(&home, &["--local", "nas.example"]);
+    let order = |what: &str| {
+        let mut command = Command::new(MAILROOT);
+        must(command.arg(what).arg("--home").arg(&home), b"")
+    };
+    let count = |what: &str| {
+        let path = format!("/proc/{}/{what}", box_.pid());
+        fs::read_dir(path).unwrap().count()
+    };
+    let before = (count("fd"), count("task"));
+    for _ in 0..20 {
+        assert_eq!(order("stop"), "stopped\n");
+        assert_eq!(order("start"), "started\n");
+    }
+    // Threads that were told to end may still be about to.
+    let since = Instant::now();
+    loop {
+        let after = (count("fd"), count("task"));
+        if after.0 <= before.0 && after.1 <= before.1 {
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE, "{before:?} {after:?}");
+    }
+    drop_into_pickup(
+        &Server {
+            file: PathBuf::new(),
+            home: home.clone(),
+            port: 0,
+        },
+        "one",
+    );
+    box_.completed(1);
+    order("pause");
+    order("stop");
+    let log = box_.stop();
+    assert_eq!(log.matches(" stopped queued=0").count(), 21, "{log}");
+    assert!(!home.join("control.sock").exists());
+}
+
+#[test]
+fn a_server_that_the_system_refuses_something_is_tried_again_and_hurts_nobody() {
+    let folder = Folder::new("servers-retry");
+    let lan = Server::new(&folder, "lan", "", "");
+    let net = Server::new(&folder, "net", "", "");
+    let busy = std::net::TcpListener::bind(lan.address()).unwrap();
+    let box_ = start([folder.path().join("etc").as_path()]);
+    started(&box_, 1);
+    let told = box_.wait_for("it is told", |line| line.contains(" server-failed "));
+    assert!(
+        told.contains("lan.toml") && told.ends_with(" wait=5"),
+        "{told}"
+    );
+    assert!(net.send("one").starts_with("250"));
+    drop(busy);
+    // At the latest; a reload would do it at once.
+    lan.is_up(&box_);
+    assert!(lan.send("two").starts_with("250"));
+    box_.completed(2);
+    box_.stop();
+}
+
+#[test]
+fn operators_of_one_server_order_no_other() {
+    if !common::is_root() {
+        println!("skipped: only root can become somebody else");
+        return;
+    }
+    let folder = Folder::new("servers-operators");
+    for path in folder.path().ancestors() {
+        // Somebody else is to reach the sockets.
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path).unwrap().permissions().mode();
+        if mode & 0o001 == 0 {
+            println!("skipped: others cannot reach {}", path.display());
+            return;
+        }
+    }
+    let more = "[operators]\nusers = ['65534']\n";
+    let lan = Server::new(&folder, "lan", "", more);
+    let net = Server::new(&folder, "net", "", "");
+    let box_ = start([folder.path().join("etc").as_path()]);
+    started(&box_, 2);
+    let as_nobody = |words: &[&str]| {
+        use std::os::unix::process::CommandExt;
+        let mut command = command(&folder, words);
+        run(command.uid(65534).gid(65534), b"")
+    };
+    let (status, said) = as_nobody(&["pause", "lan"]);
+    assert!(status.success(), "{said}");
+    let (status, said) = as_nobody(&["stop", "lan"]);
+    assert!(status.success(), "{said}");
+    let (status, said) = as_nobody(&["start", "lan"]);
+    assert!(status.success(), "{said}");
+    for words in [&["pause", "net"][..], &["stop", "net"], &["reload"]] {
+        let (status, said) = as_nobody(words);
+        assert_eq!(status.code(), Some(77), "{words:?}: {said}");
+    }
+    assert!(lan.send("one").starts_with("250"));
+    assert!(net.send("two").starts_with("250"));
+    box_.completed(2);
+    let log = box_.stop();
+    assert!(!log.contains(" reloaded"), "{log}");
 }

@@ -6,8 +6,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::load;
-use crate::cli::status::Target;
 use crate::cli::sysexits;
+use crate::cli::target::Target;
+use crate::cli::target::Targets;
 use crate::disk::badmail::Badmail;
 use crate::disk::badmail::Caps;
 use crate::disk::folders::Folders;
@@ -19,14 +20,14 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn badmail(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let target = match Target::from_args(args) {
-        Ok(target) => target,
+    let (target, words) = match Targets::from_args(args).and_then(Targets::one) {
+        Ok(found) => found,
         Err(stop) => {
             let _ = writeln!(err, "{stop}");
             return stop.code();
         }
     };
-    let words: Vec<&str> = target.words.iter().map(String::as_str).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] | ["list"] => list(&target, out, err),
         [what @ ("show" | "retry" | "remove"), ids @ ..] if !ids.is_empty() => {

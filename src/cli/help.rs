@@ -113,24 +113,50 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "status",
-        usage: "[--json] [--home DIR]",
-        help: "Says whether the service is well, what waits, and what holds it up.",
+        usage: "[--json] [SERVER]",
+        help: "Says of each virtual server whether it is well, what waits, and what holds it up; whether it is paused, \
+               or stopped.",
     },
     Command {
         name: "reload",
-        usage: "[--home DIR | --config FILE]",
-        help: "Makes the running service read its configuration again; a mistake in it leaves the old one at work.",
+        usage: "[SERVER]",
+        help: "Makes the running service read its configuration again; a mistake in it leaves the old one at work. With \
+               several servers all do, as at SIGHUP: files that are new start, those that are gone stop.",
+    },
+    Command {
+        name: "pause",
+        usage: "[SERVER]",
+        help: "Takes nothing new: connections are refused with 421, which keeps their mail where it is, and files wait in \
+               the pickup folder. Sessions that are open go on, and so does the queue, so that it runs empty. It lasts \
+               until resume, through every reload; a server that is started again is not paused.",
+    },
+    Command {
+        name: "resume",
+        usage: "[SERVER]",
+        help: "Ends a pause.",
+    },
+    Command {
+        name: "stop",
+        usage: "[SERVER]",
+        help: "Lets sessions end, then stops the server; its listeners are closed, its home is free, and its process goes \
+               on, with the other servers and without. It lasts until start, or until the process starts again: to keep \
+               a server from running for good, take its file away.",
+    },
+    Command {
+        name: "start",
+        usage: "[SERVER]",
+        help: "Starts a server that was stopped, or failed, with its file as it is now: listeners and folders may be others.",
     },
     Command {
         name: "sync",
-        usage: "[--home DIR | --config FILE]",
+        usage: "[SERVER]",
         help: "Returns when all mail of the running service is on the disk, for the moment before the power fails; what \
                delivery.memory_first lets be in memory is written, and for ten minutes nothing is there alone.",
     },
     Command {
         name: "queue",
         usage: "list | show ID | retry [ID] | remove ID | hold ID | release ID | verify | export FOLDER [ID...] | \
-                import PATH...",
+                import PATH... [SERVER]",
         help: "Shows what waits, tries it now, takes it out, or keeps it from going. With the service down: verify \
                reads every byte of the queue and says what is damaged; export writes messages as files that any \
                pickup folder takes, with the recipients that still wait. import hands such files, or all *.eml of a \
@@ -139,14 +165,14 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "badmail",
-        usage: "[list | show ID | retry ID... | remove ID...] [--json] [--home DIR | --config FILE]",
+        usage: "[list | show ID | retry ID... | remove ID...] [--json] [SERVER]",
         help: "Shows what could be neither delivered nor returned and why, sends it again with its envelope, or \
                removes it; whether the service runs or not. What is sent again leaves badmail when it is durable in \
                the pickup folder.",
     },
     Command {
         name: "journal",
-        usage: "dump [--home DIR]",
+        usage: "dump [SERVER]",
         help: "Shows the queue's files record by record, as they lie on the disk, damage included. Never writes.",
     },
     Command {
@@ -161,7 +187,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "mailq",
-        usage: "",
+        usage: "[SERVER]",
         help: "Lists what waits, as mailq does.",
     },
     Command {
@@ -190,6 +216,9 @@ pub fn text(topic: Option<&str>) -> Option<String> {
         let mut text = format!("{}\n\n{}\n", Usage(command), command.help);
         if command.usage.contains("FLAGS") {
             text.push_str(&format!("\nFLAGS\n{FlagList}"));
+        }
+        if command.usage.contains("SERVER") {
+            text.push_str(WHICH);
         }
         return Some(text);
     }
@@ -232,6 +261,20 @@ impl fmt::Display for FlagList {
     }
 }
 
+/// Which server a command is about.
+const WHICH: &str = "
+SERVER
+  --config FILE   the server of this file; with a folder those of its *.toml
+  --home DIR      the server with this home
+  --server NAME   of several the one with this name: the `name` in its file, or
+                  else what the file is called, without .toml. For status, sync,
+                  reload, pause, resume, stop and start NAME alone does.
+  Without any it is the server of the home that the variable MAILROOT_HOME
+  names; else those of /etc/mailroot/*.toml; else that of /var/spool/mailroot.
+  status, sync, reload, mailq and the queue's list are then about all of them;
+  everything else wants one to be named.
+";
+
 struct Overview;
 
 impl fmt::Display for Overview {
@@ -243,6 +286,7 @@ impl fmt::Display for Overview {
             writeln!(f, "  {}\n      {}", Usage(command), command.help)?;
         }
         write!(f, "\nFLAGS\n{FlagList}")?;
+        f.write_str(WHICH)?;
         f.write_str("\n`mailroot help settings` explains every key of the configuration file.\n")
     }
 }

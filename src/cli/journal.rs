@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use crate::base::Escaped;
 use crate::base::Wall;
 use crate::cli::load;
-use crate::cli::status::Target;
 use crate::cli::sysexits;
+use crate::cli::target::Targets;
 use crate::disk::dump;
 use crate::disk::dump::Line;
 use crate::disk::handle::Paths;
@@ -30,14 +30,14 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn journal(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let target = match Target::from_args(args) {
-        Ok(target) => target,
+    let (target, words) = match Targets::from_args(args).and_then(Targets::one) {
+        Ok(found) => found,
         Err(stop) => {
             let _ = writeln!(err, "{stop}");
             return stop.code();
         }
     };
-    if target.words.len() != 1 || target.words.first().is_none_or(|word| word != "dump") {
+    if words.len() != 1 || words.first().is_none_or(|word| word != "dump") {
         let _ = writeln!(err, "mailroot: journal takes dump");
         return sysexits::USAGE;
     }

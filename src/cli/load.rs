@@ -18,11 +18,12 @@ use crate::config::Faults;
 use crate::config::Flags;
 use crate::config::Settings;
 
-/// A command as a function of its arguments, its output and its complaints, to its exit code.
-pub type Command = fn(&mut lexopt::Parser, &mut dyn Write, &mut dyn Write) -> u8;
-
-/// Runs a command on standard output and standard error.
-pub fn on_terminal(args: impl Iterator<Item = OsString>, command: Command) -> ExitCode {
+/// Runs a command, a function of its arguments, its output and its complaints to its exit code, on standard output
+/// and standard error.
+pub fn on_terminal(
+    args: impl Iterator<Item = OsString>,
+    command: impl FnOnce(&mut lexopt::Parser, &mut dyn Write, &mut dyn Write) -> u8,
+) -> ExitCode {
     let mut args = lexopt::Parser::from_args(args);
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let code = command(&mut args, &mut out, &mut err);
@@ -153,8 +154,13 @@ pub fn unexpected(arg: lexopt::Arg<'_>) -> Stop {
 /// How the tests of commands run them.
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::io::Write;
+
+    /// A command.
+    type Command = fn(&mut lexopt::Parser, &mut dyn Write, &mut dyn Write) -> u8;
+
     /// Runs a command; its exit code, what it said, and what it complained about.
-    pub fn run(command: super::Command, args: &[&str]) -> (u8, String, String) {
+    pub fn run(command: Command, args: &[&str]) -> (u8, String, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut args = lexopt::Parser::from_args(args);
         let code = command(&mut args, &mut out, &mut err);

@@ -22,6 +22,7 @@ mod servers;
 mod session;
 mod status;
 mod sysexits;
+mod target;
 mod trial;
 mod version;
 mod wizard;
@@ -81,6 +82,10 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "journal" => journal::run(args),
         "status" => status::run(args),
         "reload" => status::reload(args),
+        "pause" => status::order("pause", args),
+        "resume" => status::order("resume", args),
+        "stop" => status::order("stop", args),
+        "start" => status::order("start", args),
         "sync" => status::sync(args),
         "demo" => demo::run(args),
         "check" => check::run(args),

@@ -9,8 +9,9 @@ use crate::base::MsgId;
 use crate::cli::load;
 use crate::cli::load::Stop;
 use crate::cli::rest;
-use crate::cli::status::Target;
 use crate::cli::sysexits;
+use crate::cli::target::Target;
+use crate::cli::target::Targets;
 use crate::disk::body::Stored;
 use crate::disk::handle::Paths;
 use crate::disk::peek::Peek;
@@ -24,8 +25,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 /// Runs `mailq`: the list.
 pub fn mailq(args: impl Iterator<Item = OsString>) -> ExitCode {
-    load::on_terminal(args, |args, out, err| match Target::from_args(args) {
-        Ok(target) => act(&target, &["list"], out, err),
+    load::on_terminal(args, |args, out, err| match Targets::from_args(args) {
+        Ok(targets) => every(&targets, out, err),
         Err(stop) => stopped(&stop, err),
     })
 }
@@ -50,13 +51,36 @@ fn of_home(home: &Path, words: &[&str]) -> ExitCode {
 }
 
 fn queue(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    match Target::from_args(args) {
-        Ok(target) => {
-            let words: Vec<&str> = target.words.iter().map(String::as_str).collect();
+    let targets = match Targets::from_args(args) {
+        Ok(targets) => targets,
+        Err(stop) => return stopped(&stop, err),
+    };
+    let is_list = targets.words.iter().all(|word| word == "list");
+    if is_list && targets.words.len() < 2 {
+        return every(&targets, out, err);
+    }
+    match targets.one() {
+        Ok((target, words)) => {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
             act(&target, &words, out, err)
         }
         Err(stop) => stopped(&stop, err),
     }
+}
+
+/// The lists of all queues, each under its server's name when there are several.
+fn every(targets: &Targets, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
+    let mut codes = Vec::new();
+    for target in &targets.all {
+        if targets.several && !target.json {
+            // One that cannot be written is told by what follows.
+            let _ = writeln!(out, "{}:", target.name);
+        }
+        codes.push(act(target, &["list"], out, err));
+    }
+    codes.extend(targets.broken.iter().map(|stop| stopped(stop, err)));
+    let failed = codes.into_iter().find(|code| *code != sysexits::OK);
+    failed.unwrap_or(sysexits::OK)
 }
 
 fn stopped(stop: &Stop, err: &mut dyn Write) -> u8 {
@@ -65,7 +89,6 @@ fn stopped(stop: &Stop, err: &mut dyn Write) -> u8 {
 }
 
 fn act(target: &Target, words: &[&str], out: &mut dyn Write, err: &mut dyn Write) -> u8 {
-    let words = if words.is_empty() { &["list"] } else { words };
     match words {
         ["list"] | ["retry"] | ["show" | "retry" | "remove" | "hold" | "release", _] => {}
         ["verify"] => return rest::verify(target, out, err),

@@ -39,6 +39,9 @@ use crate::service::state::State;
 use crate::service::talk::OK;
 use crate::service::talk::Talk;
 
+/// What a pause is.
+const PAUSED: &str = "new connections are refused, files wait in pickup, the queue goes on";
+
 /// Ways that `status` shows to people.
 const WAYS_SHOWN: usize = 30;
 
@@ -94,6 +97,14 @@ async fn answer(service: &Rc<Service>, talk: Talk) -> std::io::Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["status"] => Ok(status(service, json)),
+        ["pause"] => {
+            service.pause.begin();
+            Ok(format!("paused: {PAUSED}\n"))
+        }
+        ["resume"] => {
+            service.pause.end();
+            Ok(String::from("everything comes in again\n"))
+        }
         ["queue", "list"] => return list(service, talk, json).await,
         ["queue", "show", id] => show(service, id, json).await,
         ["queue", "retry"] => {
@@ -150,9 +161,14 @@ fn status(service: &Service, json: bool) -> String {
     let now = service.now();
     let up = now.since(service.started);
     let ways = ways(service, json);
+    let (state, note) = match (service.ending.has_begun(), service.pause.is_on()) {
+        (true, _) => ("stopping", String::from("state: stopping\n")),
+        (false, true) => ("paused", format!("state: paused; {PAUSED}\n")),
+        (false, false) => ("running", String::new()),
+    };
     if json {
         format!(
-            "{{\"name\":{},\"version\":\"{}\",\"uptime_secs\":{},\"queued\":{},\"queued_bytes\":{},\"in_memory\":{},\"syncs\":{},\"connections\":{},\
+            "{{\"name\":{},\"version\":\"{}\",\"state\":\"{state}\",\"uptime_secs\":{},\"queued\":{},\"queued_bytes\":{},\"in_memory\":{},\"syncs\":{},\"connections\":{},\
              \"accepted\":{},\"refused\":{},\"delivered\":{},\"deferred\":{},\"failed\":{},\"ways\":[{ways}]}}\n",
             Json(&live.config.name),
             env!("CARGO_PKG_VERSION"),
@@ -170,7 +186,7 @@ fn status(service: &Service, json: bool) -> String {
         )
     } else {
         format!(
-            "{} {} on {}, up {}\nqueued: {} messages{}\nqueued bytes: {}\nconnections: {}\n\
+            "{} {} on {}, up {}\n{note}queued: {} messages{}\nqueued bytes: {}\nconnections: {}\n\
              accepted: {}, refused: {}, delivered: {}, deferred: {}, failed: {}\n{ways}",
             live.config.name,
             env!("CARGO_PKG_VERSION"),

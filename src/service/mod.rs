@@ -61,6 +61,7 @@ pub mod sts;
 pub mod talk;
 pub mod targets;
 pub mod tasks;
+pub mod threads;
 pub mod turned;
 pub mod users;
 pub mod ways;

@@ -68,6 +68,12 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
     leftovers(&service, claims).await;
     let mut scan = true;
     while !service.ending.has_begun() {
+        if service.pause.is_on() {
+            // What was heard of meanwhile is found by the scan.
+            future::or(service.pause.over(), service.ending.begun()).await;
+            scan = true;
+            continue;
+        }
         if scan {
             scanner = scan_all(&service, scanner).await;
         }
@@ -89,6 +95,7 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
         let heard = async { Some(watch.next().await) };
         match future::or(ended, future::or(heard, alarm)).await {
             None => break,
+            Some(Heard::Files(_)) if service.pause.is_on() => {}
             Some(Heard::Files(names)) => {
                 let names = ready(&service, names, &mut scanner).await;
                 scan = !take_all(&service, names, &mut scanner).await;
@@ -214,7 +221,7 @@ async fn scan_all(service: &Rc<Service>, mut scanner: Scanner) -> Scanner {
 /// Takes these files, some at a time. False when the queue takes no more for now.
 async fn take_all(service: &Rc<Service>, names: Vec<OsString>, scanner: &mut Scanner) -> bool {
     for batch in names.chunks(BATCH) {
-        if service.parked.get() > 0 {
+        if service.parked.get() > 0 || service.pause.is_on() {
             return false;
         }
         let named: Vec<(OsString, MsgId)> = batch

@@ -94,6 +94,7 @@ async fn client(service: Rc<Service>, mut stream: Stream, peer: Peer, at: usize)
     let now = clock::tick();
     let place = match gate::may_connect(&live, who) {
         Err(why) => Err((Fault::NoAccess, why.to_owned())),
+        Ok(()) if service.pause.is_on() => Err((Fault::Paused, PAUSED.to_owned())),
         Ok(()) => match service.clients.enter(ip, who.relays, most, now) {
             Ok(place) => Ok(place),
             Err(full @ Full::Total(_)) => Err((Fault::TooManyConnections, full.to_string())),
@@ -157,6 +158,9 @@ async fn secured(
         }
     }
 }
+
+/// Why nobody gets in for now.
+const PAUSED: &str = "the server is paused; `mailroot resume` ends that";
 
 /// The largest buffer that a session keeps from one message to the next.
 const KEPT: usize = 8 * 1024;

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
 use std::thread::JoinHandle;
 
 use smol::LocalExecutor;
@@ -42,6 +41,7 @@ use crate::service::line::StartError;
 use crate::service::log;
 use crate::service::log::emit;
 use crate::service::tasks::Tasks;
+use crate::service::threads;
 
 /// Which files there are now. An error is about the list as a whole: then it stays as it was.
 pub type List = Box<dyn Fn() -> Result<Vec<PathBuf>, String>>;
@@ -381,7 +381,7 @@ impl Supervisor {
                 let _ = served.try_send(post);
                 None
             }
-            Host::Threads => match on_thread(post) {
+            Host::Threads => match threads::run(post) {
                 Ok(thread) => Some(thread),
                 Err(error) => {
                     self.claims.give_back(number);
@@ -467,30 +467,6 @@ impl Supervisor {
 
 /// What whoever started us hears when there is nothing to run; the log has said why for each file.
 const NONE: &str = "no virtual server can run; the log says why for each file";
-
-/// Runs a server on a thread of its own.
-fn on_thread(post: Post) -> io::Result<JoinHandle<()>> {
-    // Fifteen bytes of it are shown by the system.
-    let name = post.config.name.chars().take(15);
-    let name: String = name.filter(|c| *c != '\0').collect();
-    let work = move || {
-        let farewell = Farewell(post.line.clone());
-        if let Err(error) = ready::block_on(keeper::keep(post)) {
-            let error = StartError::Io(error.to_string());
-            farewell.0.report(News::Failed(error, None));
-        }
-    };
-    thread::Builder::new().name(name).spawn(work)
-}
-
-/// Reports the end of a thread, however it ends.
-struct Farewell(Line);
-
-impl Drop for Farewell {
-    fn drop(&mut self) {
-        self.0.report(News::Ended);
-    }
-}
 
 /// Says that a file has no server that runs.
 fn failed(file: &Path, why: &str, wait_secs: Option<u64>) {

@@ -52,6 +52,7 @@ use crate::service::logs::pump;
 use crate::service::operators;
 use crate::service::policies::Policies;
 use crate::service::signal::Ending;
+use crate::service::signal::Pause;
 use crate::service::signal::Wake;
 use crate::service::tasks::Tasks;
 use crate::service::ways::Ways;
@@ -125,6 +126,8 @@ pub struct Service {
     pub idle: Wake,
     /// Begins when the service is to end.
     pub ending: Ending,
+    /// While it is on nothing new comes in by the listeners or the pickup folder. It outlives a reload, not a stop.
+    pub pause: Pause,
     /// Where tasks live.
     pub tasks: Tasks,
     /// The way to order the server as a whole.

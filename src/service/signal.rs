@@ -1,5 +1,7 @@
-//! Two ways in which tasks of one thread tell each other something: `Wake` (there may be something to do) and
-//! `Ending` (it is over).
+//! Ways in which tasks of one thread tell each other something: `Wake` (there may be something to do), `Ending` (it is
+//! over) and `Pause` (not now).
+
+use std::cell::Cell;
 
 use smol::channel::Receiver;
 use smol::channel::Sender;
@@ -65,9 +67,41 @@ impl Ending {
     }
 }
 
+/// A pause that begins and ends. One task may wait for its end.
+#[derive(Debug, Default)]
+pub struct Pause {
+    on: Cell<bool>,
+    over: Wake,
+}
+
+impl Pause {
+    /// Begins it.
+    pub fn begin(&self) {
+        self.on.set(true);
+    }
+
+    /// Ends it.
+    pub fn end(&self) {
+        self.on.set(false);
+        self.over.ring();
+    }
+
+    /// Whether there is one.
+    pub fn is_on(&self) -> bool {
+        self.on.get()
+    }
+
+    /// Waits until there is none.
+    pub async fn over(&self) {
+        while self.is_on() {
+            self.over.heard().await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Ending, Wake};
+    use super::{Ending, Pause, Wake};
     use smol::future::poll_once;
 
     #[test]
@@ -92,6 +126,21 @@ mod tests {
             assert!(poll_once(&mut early).await.is_some());
             assert!(poll_once(ending.begun()).await.is_some());
             assert!(ending.has_begun());
+        });
+    }
+
+    #[test]
+    fn a_pause_is_over_when_it_was_ended_last() {
+        smol::block_on(async {
+            let pause = Pause::default();
+            pause.over().await;
+            pause.begin();
+            pause.end();
+            pause.begin();
+            let mut over = std::pin::pin!(pause.over());
+            assert!(poll_once(&mut over).await.is_none());
+            pause.end();
+            assert!(poll_once(&mut over).await.is_some());
         });
     }
 }

@@ -56,6 +56,7 @@ use crate::service::policies::Policies;
 use crate::service::receive;
 use crate::service::shared::Service;
 use crate::service::signal::Ending;
+use crate::service::signal::Pause;
 use crate::service::signal::Wake;
 use crate::service::socket::Socket;
 use crate::service::tasks::Tasks;
@@ -180,6 +181,7 @@ fn open(
         health: Wake::default(),
         idle: Wake::default(),
         ending: Ending::default(),
+        pause: Pause::default(),
         tasks: Tasks::of(tasks),
         own: line.own.clone(),
         listening: RefCell::default(),

@@ -76,6 +76,8 @@ pub enum Fault {
     /// The service stops: the connection closes.
     Stopping,
 
+    /// Verdict: the server takes nobody for now, by order of its owner.
+    Paused,
     /// Verdict: this peer may not use this server.
     NoAccess,
     /// Verdict: this peer may not send to that recipient.
@@ -166,7 +168,7 @@ impl Fault {
             Self::TooManyMessages => (421, (4, 5, 3)),
             Self::TooManyErrors => (421, (4, 7, 0)),
             Self::Silent | Self::Stalled | Self::SessionOver => (421, (4, 4, 2)),
-            Self::Stopping => (421, (4, 3, 2)),
+            Self::Stopping | Self::Paused => (421, (4, 3, 2)),
             Self::NoAccess => (554, (5, 7, 1)),
             Self::NoRelay | Self::NoSender => (550, (5, 7, 1)),
             Self::NoMailbox => (550, (5, 1, 1)),
@@ -267,6 +269,7 @@ impl fmt::Display for FaultText<'_> {
             Fault::Stalled => "Timeout inside the message; closing the connection",
             Fault::SessionOver => "The session has lasted too long; closing the connection",
             Fault::Stopping => "Service stopping; please try later",
+            Fault::Paused => "Service paused; please try later",
             Fault::NoAccess => "Access denied; see [access] of this server",
             Fault::NoRelay => return about(f, "Unable to relay for", self.address),
             Fault::NoMailbox => return about(f, "User unknown:", self.address),
