@@ -1,6 +1,5 @@
 //! The fields that matter to a relay, by their names.
 
-
 /// The fields that matter to a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the field of its name")]
