@@ -18,7 +18,6 @@ use std::net::SocketAddr;
 use std::net::SocketAddrV6;
 use std::net::TcpStream;
 use std::net::UdpSocket;
-use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
@@ -54,6 +53,7 @@ use crate::dns::tlsa::Tlsa;
 use crate::mail::Domain;
 use crate::net::clock;
 use crate::net::random;
+use crate::net::stamp::Stamp;
 use crate::net::within::within;
 
 /// Where names are looked up.
@@ -114,9 +114,6 @@ struct System {
     plan: Plan,
     trust_ad: bool,
 }
-
-/// What tells one state of a file from another: device, inode, size, time of change.
-type Stamp = (u64, u64, i64, i64, u64);
 
 impl Resolver {
     /// Nothing is read or asked yet.
@@ -371,7 +368,7 @@ impl Resolver {
     /// What `resolv.conf` says, read again only when it has changed.
     fn resolv_conf(&self) -> System {
         let path = &self.settings.borrow().resolv_conf;
-        let stamp = stamp(path);
+        let stamp = Stamp::of(path).ok();
         let mut known = self.system.borrow_mut();
         if let (Some((old, system)), Some(stamp)) = (&*known, &stamp)
             && old == stamp
@@ -431,22 +428,6 @@ fn turned(mut plan: Plan, first: usize) -> Plan {
     let turn = first.checked_rem(plan.servers.len()).unwrap_or(0);
     plan.servers.rotate_left(turn);
     plan
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let stat = rustix::fs::stat(path).ok()?;
-    Some((
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_size,
-        stat.st_mtime,
-        wide(stat.st_mtime_nsec),
-    ))
-}
-
-/// Nanoseconds have another width on other processors.
-fn wide(nanos: impl Into<u64>) -> u64 {
-    nanos.into()
 }
 
 /// The meaning of a `resolv.conf`; a line that cannot be read is passed over.

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use crate::base::limits;
-use crate::disk::stamp::Stamp;
+use crate::net::stamp::Stamp;
 use crate::policy::aliases::Aliases;
 use crate::policy::aliases::Fault;
 use crate::policy::rewrite::Rewrite;

@@ -6,8 +6,8 @@ use std::io;
 use std::rc::Rc;
 
 use crate::config::model;
-use crate::disk::stamp::Stamp;
 use crate::mail::Domain;
+use crate::net::stamp::Stamp;
 use crate::net::tls;
 use crate::net::tls::Identity;
 use crate::net::tls::Tls;

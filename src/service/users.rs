@@ -11,9 +11,9 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use crate::disk::stamp::Stamp;
 use crate::disk::users::Users as File;
 use crate::net::random;
+use crate::net::stamp::Stamp;
 use crate::smtp::sasl::Verifier;
 use crate::smtp::sasl::cram::Cram;
 #[cfg(feature = "ntlm")]
