@@ -73,6 +73,7 @@ pub mod body;
 pub mod draft;
 pub mod drop;
 pub mod dump;
+pub mod envelope;
 pub mod export;
 pub mod fault;
 pub mod folders;
