@@ -181,25 +181,10 @@ pub fn shown(name: &OsStr) -> String {
 mod tests {
     use super::{claim, forget, leftovers, reopen, shown};
     use crate::base::MsgId;
-    use crate::disk::folders::Folders;
-    use crate::disk::pickup::rules::{Dots, Rules};
+    use crate::disk::pickup::rules::tests::{RULES, folders};
     use std::ffi::OsStr;
     use std::fs;
     use std::os::unix::ffi::OsStrExt;
-    use std::time::Duration;
-
-    const RULES: Rules = Rules {
-        size: 1000,
-        dots: Dots::Never,
-        settle: Duration::from_secs(5),
-    };
-
-    fn folders() -> (tempfile::TempDir, Folders) {
-        let dir = tempfile::tempdir().unwrap();
-        let folders = Folders::below(dir.path());
-        folders.create().unwrap();
-        (dir, folders)
-    }
 
     #[test]
     fn names_may_be_any_bytes() {

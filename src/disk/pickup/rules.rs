@@ -173,19 +173,19 @@ pub(super) fn check_stat(stat: &Stat, name: &OsStr, rules: &Rules) -> Result<(),
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{Dots, Left, Rules, is_ready};
     use crate::disk::folders::Folders;
     use std::fs;
     use std::time::Duration;
 
-    const RULES: Rules = Rules {
+    pub(in super::super) const RULES: Rules = Rules {
         size: 1000,
         dots: Dots::Never,
         settle: Duration::from_secs(5),
     };
 
-    fn folders() -> (tempfile::TempDir, Folders) {
+    pub(in super::super) fn folders() -> (tempfile::TempDir, Folders) {
         let dir = tempfile::tempdir().unwrap();
         let folders = Folders::below(dir.path());
         folders.create().unwrap();

@@ -176,25 +176,11 @@ impl Scanner {
 mod tests {
     use super::Scanner;
     use crate::base::{MsgId, Tick, limits};
-    use crate::disk::folders::Folders;
     use crate::disk::pickup::claim::{claim, shown};
-    use crate::disk::pickup::rules::{Dots, Rules, is_ready};
+    use crate::disk::pickup::rules::is_ready;
+    use crate::disk::pickup::rules::tests::{RULES, folders};
     use std::ffi::{OsStr, OsString};
     use std::fs;
-    use std::time::Duration;
-
-    const RULES: Rules = Rules {
-        size: 1000,
-        dots: Dots::Never,
-        settle: Duration::from_secs(5),
-    };
-
-    fn folders() -> (tempfile::TempDir, Folders) {
-        let dir = tempfile::tempdir().unwrap();
-        let folders = Folders::below(dir.path());
-        folders.create().unwrap();
-        (dir, folders)
-    }
 
     /// A whole round: what is ready, and what stays with its reason.
     fn round(scanner: &mut Scanner, at: u64) -> (Vec<OsString>, Vec<String>) {
