@@ -96,7 +96,6 @@ pub mod secret;
 pub mod segment;
 pub mod small;
 pub mod space;
-pub mod stamp;
 pub mod stored;
 pub mod submit;
 pub mod tidy;

@@ -60,7 +60,6 @@ pub mod random;
 pub mod ready;
 pub mod resolver;
 pub mod signals;
-pub mod stamp;
 pub mod stream;
 pub mod tls;
 pub mod within;

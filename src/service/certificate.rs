@@ -5,10 +5,12 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use rustix::io::Errno;
+
+use crate::base::Stamp;
 use crate::config::model;
 use crate::disk::small;
 use crate::mail::Domain;
-use crate::net::stamp::Stamp;
 use crate::net::tls;
 use crate::net::tls::Identity;
 use crate::net::tls::Tls;
@@ -89,13 +91,12 @@ fn make(identity: &Identity, name: &Domain) -> io::Result<()> {
 }
 
 fn missing(identity: &Identity) -> bool {
-    let gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-    Stamp::of(&identity.chain).is_err_and(gone)
+    rustix::fs::stat(&identity.chain).is_err_and(|error| error == Errno::NOENT)
 }
 
 fn stamps(identity: &Identity) -> Stamps {
-    let chain = Stamp::of(&identity.chain).ok();
-    (chain, Stamp::of(&identity.key).ok())
+    let chain = rustix::fs::stat(&identity.chain).map(Stamp::from).ok();
+    (chain, rustix::fs::stat(&identity.key).map(Stamp::from).ok())
 }
 
 #[cfg(test)]

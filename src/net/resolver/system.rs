@@ -16,10 +16,10 @@ use resolv_conf::ScopedIp;
 use rustix::net::AddressFamily;
 use rustix::net::SocketType;
 
+use crate::base::Stamp;
 use crate::base::limits;
 use crate::dns::lookup::Plan;
 use crate::net::resolver::exchange::socket;
-use crate::net::stamp::Stamp;
 
 /// What `resolv.conf` says.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct ResolvConf(RefCell<Option<(Stamp, System)>>);
 impl ResolvConf {
     /// What the file says now.
     pub fn read(&self, path: &Path) -> System {
-        let stamp = Stamp::of(path).ok();
+        let stamp = rustix::fs::stat(path).map(Stamp::from).ok();
         let mut known = self.0.borrow_mut();
         if let (Some((old, system)), Some(stamp)) = (&*known, &stamp)
             && old == stamp

@@ -32,11 +32,11 @@ use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::ServerSessionMemoryCache;
 
+use crate::base::Stamp;
 use crate::base::limits;
 use crate::dns::tlsa::Tlsa;
 use crate::mail::Domain;
 use crate::net::clock::TrustedClock;
-use crate::net::stamp::Stamp;
 use crate::net::stream::Stream;
 use crate::net::tls::error::TlsError;
 use crate::net::tls::judge::Judge;
@@ -253,7 +253,9 @@ impl Client {
         };
         let own = self.identity.iter().flat_map(|own| [&own.chain, &own.key]);
         let files = ca.into_iter().chain(own);
-        let stamps: Stamps = files.map(|path| Stamp::of(path).ok()).collect();
+        let stamps: Stamps = files
+            .map(|path| rustix::fs::stat(path).map(Stamp::from).ok())
+            .collect();
         if let Some((known, config)) = &*self.config.borrow()
             && *known == stamps
         {
