@@ -155,6 +155,20 @@ fn a_broken_file_stops_nobody_else_and_starts_when_it_is_mended() {
     fs::write(&lan.file, lan.text("hom = 1", "")).unwrap();
     box_.signal("HUP");
     box_.wait_for("it is refused", |line| line.contains(" reload-refused "));
+    // So does a name that another server has.
+    fs::write(&lan.file, lan.text("name = 'net'", "")).unwrap();
+    box_.signal("HUP");
+    box_.wait_for("the name is refused", |line| {
+        line.contains(" reload-refused ") && line.contains("the name 'net' is also that of")
+    });
+    // And a folder that is away stops nobody.
+    let (etc, away) = (folder.path().join("etc"), folder.path().join("away"));
+    fs::rename(&etc, &away).unwrap();
+    box_.signal("HUP");
+    box_.wait_for("the folder is missed", |line| {
+        line.contains(" reload-refused ") && line.contains("etc: cannot be read")
+    });
+    fs::rename(&away, &etc).unwrap();
     assert!(lan.send("three").starts_with("250"));
     box_.completed(3);
     assert_eq!(lan.dropped(), ["one", "three"]);
@@ -436,6 +450,8 @@ fn a_stopped_server_gives_up_everything_but_its_control_socket() {
         let list = done(&folder, words);
         assert!(list.contains("a@nas.example -> b@office.example"), "{list}");
     }
+    // Nothing of it is in memory.
+    done(&folder, &["sync"]);
     let out = folder.path().join("out").display().to_string();
     done(&folder, &["queue", "export", &out, "--server", "lan"]);
     assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
@@ -545,6 +561,11 @@ fn a_server_that_the_system_refuses_something_is_tried_again_and_hurts_nobody() 
         "{told}"
     );
     assert!(net.send("one").starts_with("250"));
+    let status = done(&folder, &["status"]);
+    assert!(
+        status.contains("\nstate: failed: cannot listen on "),
+        "{status}"
+    );
     drop(busy);
     // At the latest; a reload would do it at once.
     lan.is_up(&box_);

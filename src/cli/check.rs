@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::cli::load;
 use crate::cli::load::Stop;
 use crate::cli::servers;
+use crate::cli::servers::Source;
 use crate::cli::sysexits;
 use crate::config::Config;
 use crate::config::model::Proof;
@@ -79,7 +80,8 @@ fn files(args: &mut lexopt::Parser) -> Result<Vec<PathBuf>, Stop> {
     if files.is_empty() {
         return Err(Stop::Usage("write mailroot check FILE...".to_owned()));
     }
-    servers::files(&files)
+    let sources: Vec<Source> = files.into_iter().map(Source::new).collect();
+    servers::files(&sources)
 }
 
 /// Password files that the service could not use. One that only the service may open is no mistake.

@@ -272,7 +272,8 @@ SERVER
   Without any it is the server of the home that the variable MAILROOT_HOME
   names; else those of /etc/mailroot/*.toml; else that of /var/spool/mailroot.
   status, sync, reload, mailq and the queue's list are then about all of them;
-  everything else wants one to be named.
+  everything else wants one to be named. sendmail and mail know one home only:
+  the one that MAILROOT_HOME names, else /var/spool/mailroot.
 ";
 
 struct Overview;

@@ -12,6 +12,7 @@ use lexopt::Arg;
 use crate::cli::load;
 use crate::cli::load::Stop;
 use crate::cli::servers;
+use crate::cli::servers::Source;
 use crate::cli::sysexits;
 use crate::config::Flags;
 use crate::service;
@@ -67,8 +68,9 @@ fn one(file: Option<PathBuf>, flags: Flags) -> Result<Result<(), StartError>, St
 /// Runs the servers of several files.
 fn several(paths: Vec<PathBuf>) -> Result<Result<(), StartError>, Stop> {
     // What was mistyped is not waited for.
-    servers::files(&paths)?;
-    let list = move || servers::files(&paths).map_err(|stop| stop.to_string());
+    let sources: Vec<Source> = paths.into_iter().map(Source::new).collect();
+    servers::files(&sources)?;
+    let list = move || servers::files(&sources).map_err(|stop| stop.to_string());
     let reader = |file: &Path| -> Read {
         let file = file.to_owned();
         Arc::new(move || servers::read(&file).map_err(|stop| stop.to_string()))

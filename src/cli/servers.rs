@@ -9,12 +9,27 @@ use crate::cli::load::Stop;
 use crate::config::Config;
 use crate::config::Flags;
 
-/// The configuration files that these paths stand for, in their order: a folder stands for each `*.toml` in it by name,
+/// A path that was given for one server or several. What was a folder once is not taken for a file when it is away.
+#[derive(Clone, Debug)]
+pub struct Source {
+    path: PathBuf,
+    is_folder: bool,
+}
+
+impl Source {
+    /// Looks what it is.
+    pub fn new(path: PathBuf) -> Self {
+        let is_folder = path.is_dir();
+        Self { path, is_folder }
+    }
+}
+
+/// The configuration files that these stand for, in their order: a folder stands for each `*.toml` in it by name,
 /// hidden ones left out.
-pub fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Stop> {
+pub fn files(sources: &[Source]) -> Result<Vec<PathBuf>, Stop> {
     let mut all = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
+    for Source { path, is_folder } in sources {
+        if !is_folder {
             all.push(path.clone());
             continue;
         }
@@ -45,7 +60,7 @@ pub fn read(file: &Path) -> Result<Config, Stop> {
 
 #[cfg(test)]
 mod tests {
-    use super::{files, read};
+    use super::{Source, files, read};
     use std::fs;
 
     #[test]
@@ -56,10 +71,12 @@ mod tests {
             fs::write(at(name), "").unwrap();
         }
         fs::write(at("a.toml"), "name = 'lan'").unwrap();
-        let paths = [dir.path().to_owned(), at("none.toml")];
-        let all = files(&paths).unwrap();
+        let sources = [dir.path().to_owned(), at("none.toml")].map(Source::new);
+        let all = files(&sources).unwrap();
         assert_eq!(all, [at("a.toml"), at("b.toml"), at("none.toml")]);
         let names: Vec<String> = all.iter().take(2).map(|f| read(f).unwrap().name).collect();
         assert_eq!(names, ["lan", "b"]);
+        drop(dir);
+        assert!(files(&sources).is_err());
     }
 }

@@ -69,7 +69,10 @@ fn each(request: &'static str, args: impl Iterator<Item = OsString>) -> ExitCode
             Err(stop) => return stopped(&stop, err),
         };
         let mut codes = Vec::new();
-        for target in &targets.all {
+        for (at, target) in targets.all.iter().enumerate() {
+            if at > 0 && !target.json {
+                let _ = writeln!(out);
+            }
             let answered = target.ask(&[request], out, err);
             codes.push(answered.unwrap_or_else(|| target.not_running(RUN, err)));
         }

@@ -12,6 +12,7 @@ use crate::cli::ask::ask;
 use crate::cli::load;
 use crate::cli::load::Stop;
 use crate::cli::servers;
+use crate::cli::servers::Source;
 use crate::cli::sysexits;
 use crate::config::Config;
 use crate::config::Flags;
@@ -82,7 +83,8 @@ impl Said {
         }
         if let Some(home) = variable.filter(|home| !home.is_empty()) {
             self.home = Some(load::text_of(home)?);
-        } else if folder.is_dir() && !servers::files(&[folder.to_owned()])?.is_empty() {
+        } else if folder.is_dir() && !servers::files(&[Source::new(folder.to_owned())])?.is_empty()
+        {
             self.config = Some(folder.to_owned());
         }
         Ok(())
@@ -136,7 +138,7 @@ impl Targets {
         match config {
             Some(folder) if folder.is_dir() && home.is_none() => {
                 this.several = true;
-                for file in servers::files(&[folder])? {
+                for file in servers::files(&[Source::new(folder)])? {
                     match servers::read(&file) {
                         Ok(config) => this.all.push(Target::of(config, json)),
                         Err(stop) => this.broken.push(stop),

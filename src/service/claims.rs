@@ -144,7 +144,20 @@ impl Claim {
 
 /// What the servers of this process have taken, each with its number and the file that says so.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<Vec<(usize, String, Claim)>>);
+pub struct Claims(Mutex<Vec<Taken>>);
+
+/// Whose it is, which file says so, and what it is.
+type Taken = (usize, String, Claim);
+
+fn free(all: &[Taken], number: usize, file: &str, claim: &Claim) -> Result<(), String> {
+    let others = all.iter().filter(|(other, ..)| *other != number);
+    for (_, theirs, taken) in others {
+        if let Some(what) = claim.shared(taken) {
+            return Err(format!("{file}: {}", sentence(&what, theirs)));
+        }
+    }
+    Ok(())
+}
 
 impl Claims {
     /// Takes what a configuration needs for server `number`, in place of what that one had; or says what is taken
@@ -152,16 +165,16 @@ impl Claims {
     pub fn take(&self, number: usize, file: &str, config: &Config) -> Result<(), String> {
         let claim = Claim::of(config);
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (other, theirs, taken) in all.iter() {
-            if *other != number
-                && let Some(what) = claim.shared(taken)
-            {
-                return Err(format!("{file}: {}", sentence(&what, theirs)));
-            }
-        }
+        free(&all, number, file, &claim)?;
         all.retain(|(other, ..)| *other != number);
         all.push((number, file.to_owned(), claim));
         Ok(())
+    }
+
+    /// Whether it could be taken; nothing is.
+    pub fn check(&self, number: usize, file: &str, config: &Config) -> Result<(), String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        free(&all, number, file, &Claim::of(config))
     }
 
     /// Gives back what a server had.

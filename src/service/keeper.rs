@@ -7,14 +7,12 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use smol::Timer;
 use smol::future;
 
 use crate::config::Config;
-use crate::service::claims::Claims;
 use crate::service::line::Line;
 use crate::service::line::News;
 use crate::service::line::Order;
@@ -36,12 +34,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 pub struct Post {
     /// The line to the supervisor.
     pub line: Line,
-    /// The file, as it is called in messages.
-    pub file: String,
-    /// What is in it.
+    /// The configuration.
     pub config: Config,
-    /// What the servers of this process have taken; this one's are among it.
-    pub claims: Arc<Claims>,
 }
 
 /// Why a server does not run.
@@ -81,7 +75,7 @@ struct Keeper {
 impl Keeper {
     /// Runs the server once, and rests until it is to run again. Answers who started it; `None` is the end.
     async fn run(&mut self, starter: Reply) -> Option<Reply> {
-        let Post { line, config, .. } = &self.post;
+        let Post { line, config } = &self.post;
         let ended = start::run(config.clone(), line, starter, &mut self.socket).await;
         let rest = match ended {
             Ok(Ended::Over) => return None,
@@ -169,7 +163,7 @@ impl Keeper {
     fn reread(&mut self) -> Result<(), String> {
         let post = &mut self.post;
         let config = (post.line.read)()?;
-        post.claims.take(post.line.number, &post.file, &config)?;
+        post.line.claim(&config)?;
         post.config = config;
         Ok(())
     }

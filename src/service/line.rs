@@ -8,6 +8,7 @@ use smol::channel::Receiver;
 use smol::channel::Sender;
 
 use crate::config::Config;
+use crate::service::claims::Claims;
 use crate::service::talk::Talk;
 
 /// Why a service cannot start, or go on.
@@ -107,13 +108,17 @@ pub enum News {
 pub struct Line {
     /// Its number.
     pub number: usize,
+    /// The file, as it is called in messages.
+    pub file: String,
+    /// What the servers of this process have taken; this one's are among it.
+    pub claims: Arc<Claims>,
     /// What it is told.
     pub orders: Receiver<Ordered>,
     /// The way by which its own control socket tells it.
     pub own: Sender<Ordered>,
     /// Where it reports.
     pub news: Sender<(usize, News)>,
-    /// Its configuration.
+    /// Its configuration, as it stands in the file, and only if no other server has what it wants.
     pub read: Read,
 }
 
@@ -121,6 +126,11 @@ impl Line {
     /// Reports. The channel has no bound, and when nobody listens the process is ending.
     pub fn report(&self, news: News) {
         let _ = self.news.try_send((self.number, news));
+    }
+
+    /// Takes what a configuration wants, in place of what was taken before.
+    pub fn claim(&self, config: &Config) -> Result<(), String> {
+        self.claims.take(self.number, &self.file, config)
     }
 
     /// The next order. The line holds the other end itself, so that there is always one to be waited for.

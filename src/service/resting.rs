@@ -61,6 +61,10 @@ async fn answer(
             )))
             .await?;
         }
+        ["sync"] => {
+            let text = "all mail is on the disk; the server does not run\n";
+            talk.tell(Ok(text.to_owned())).await?;
+        }
         ["pause" | "resume"] => {
             let name = &config.name;
             talk.tell(Err(format!(

@@ -363,18 +363,15 @@ impl Supervisor {
         let (own, orders) = unbounded();
         let line = Line {
             number,
+            read: checked(&self.claims, number, &name, (self.reader)(&file)),
+            file: name,
+            claims: Arc::clone(&self.claims),
             orders,
             own: own.clone(),
             news: self.report.clone(),
-            read: (self.reader)(&file),
         };
         let connections = config.limits.connections;
-        let post = Post {
-            line,
-            file: name,
-            config,
-            claims: Arc::clone(&self.claims),
-        };
+        let post = Post { line, config };
         let thread = match &self.host {
             Host::Here(served) => {
                 // It is asked for once, and there is room for one.
@@ -467,6 +464,16 @@ impl Supervisor {
 
 /// What whoever started us hears when there is nothing to run; the log has said why for each file.
 const NONE: &str = "no virtual server can run; the log says why for each file";
+
+/// Reads a configuration, and refuses it when it wants what another server has.
+fn checked(claims: &Arc<Claims>, number: usize, file: &str, read: Read) -> Read {
+    let (claims, file) = (Arc::clone(claims), file.to_owned());
+    Arc::new(move || {
+        let config = read()?;
+        claims.check(number, &file, &config)?;
+        Ok(config)
+    })
+}
 
 /// Says that a file has no server that runs.
 fn failed(file: &Path, why: &str, wait_secs: Option<u64>) {

@@ -92,7 +92,11 @@ pub async fn run(
             return Err((error, starter));
         }
     };
-    let control = match begin(&service, recovery) {
+    let begun = control_socket(&service, socket).and_then(|control| {
+        begin(&service, recovery, &control)?;
+        Ok(control)
+    });
+    let control = match begun {
         Ok(control) => control,
         Err(error) => {
             // The home is given back before anybody tries again.
@@ -102,7 +106,6 @@ pub async fn run(
         }
     };
     service.bring_log();
-    *socket = Some(Rc::clone(&control));
     line.report(News::Up);
     starter.tell(Ok(String::from("started\n"))).await;
     // A task like the others, so that it is looked at only when something is there for it.
@@ -283,12 +286,28 @@ fn listeners(config: &Config) -> Result<Vec<(usize, String, Listener)>, StartErr
     Ok(list)
 }
 
+/// Makes the control socket. It comes first, so that who asks hears why there is nothing else.
+fn control_socket(
+    service: &Service,
+    socket: &mut Option<Rc<Socket>>,
+) -> Result<Rc<Socket>, StartError> {
+    let made = Rc::new(Socket::bind(&service.live().config)?);
+    if let Some(old) = socket.replace(Rc::clone(&made)) {
+        // The file may have been moved to another place.
+        old.remove();
+    }
+    Ok(made)
+}
+
 /// Takes what the system has to give, and begins everything.
-fn begin(service: &Rc<Service>, recovery: Recovery) -> Result<Rc<Socket>, StartError> {
+fn begin(
+    service: &Rc<Service>,
+    recovery: Recovery,
+    control: &Rc<Socket>,
+) -> Result<(), StartError> {
     sweep(service);
     let live = service.live();
     let listeners = listeners(&live.config)?;
-    let control = Rc::new(Socket::bind(&live.config)?);
     resume(service, &recovery);
     service.watch_clock();
 
@@ -309,14 +328,14 @@ fn begin(service: &Rc<Service>, recovery: Recovery) -> Result<Rc<Socket>, StartE
         .spawn(memory_first::serve(Rc::clone(service)))
         .detach();
     tasks
-        .spawn(control::serve(Rc::clone(service), Rc::clone(&control)))
+        .spawn(control::serve(Rc::clone(service), Rc::clone(control)))
         .detach();
     emit(&Event::Started {
         version: env!("CARGO_PKG_VERSION"),
         home: &live.config.home.display().to_string(),
         queued: service.journal.usage().messages,
     });
-    Ok(control)
+    Ok(())
 }
 
 /// Does what it is told, until that is to end.
@@ -327,6 +346,10 @@ async fn serve(service: Rc<Service>, line: Line, socket: Rc<Socket>) -> Ended {
             Order::Reload => {
                 // Its complaints are in the log already.
                 let done = service.reload();
+                if done.is_ok() {
+                    // It was free a moment ago; somebody who was faster is refused by us or by the kernel.
+                    let _ = line.claim(&service.live().config);
+                }
                 reply.tell(done.map(|()| String::from("reloaded\n"))).await;
             }
             Order::ReloadAll => line.report(News::ReloadAll(reply)),
