@@ -387,6 +387,12 @@ pub const LDAP_VALUES: usize = 20_000;
 /// Searches for one address besides two for each member that it may have.
 pub const LDAP_SEARCHES: usize = 100;
 
+/// Addresses that one address may have become to be remembered: a few kilobytes an entry at most.
+pub const LDAP_CACHED: usize = 20;
+
+/// Logins that ask a directory at the same time; the others wait for their turn.
+pub const LDAP_LOGINS: usize = 8;
+
 /// Members without an address that are named to the owner.
 pub const LDAP_MISSING: usize = 5;
 
@@ -395,6 +401,8 @@ pub const LOG_HELD: usize = 64 * 1024;
 
 /// What the log keeps of a command or a reply, in bytes.
 pub const LOG_TEXT: usize = 1024;
+/// How long what must not expire is tried: longer than any box runs, and short enough to be added to any time.
+pub const FOREVER: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// Stack of the journal writer and of the file worker: their call depth is fixed and shallow.
 pub const WORKER_STACK: usize = 256 * 1024;

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::base::limits;
+#[cfg(feature = "ldap")]
+use crate::config::build::directory::DirectoryReader;
 use crate::config::build::domains::DomainReader;
 use crate::config::build::routes::RouteReader;
 use crate::config::endpoint::At;
@@ -34,6 +36,8 @@ use crate::policy::access::Networks;
 use crate::policy::retry::Waits;
 use crate::policy::route::Next;
 
+#[cfg(feature = "ldap")]
+mod directory;
 mod domains;
 mod routes;
 
@@ -86,13 +90,30 @@ impl Build {
         let certificate = self.certificate(&settings.one("tls")?, &home)?;
         let users = settings.one("users")?.get("file");
         let users: Option<PathBuf> = users.map(|file: PathBuf| home.join(file));
+        #[cfg(feature = "ldap")]
+        let (directory, directory_users) = {
+            let mut reader = DirectoryReader {
+                faults: &mut self.faults,
+                hostname: &hostname,
+                home: &home,
+            };
+            let directory = reader.directory(settings, &rewrite)?;
+            let wanted = settings.one("users")?.get("directory")?;
+            let users = wanted && directory.is_some();
+            (directory, users)
+        };
+        #[cfg(not(feature = "ldap"))]
+        let (directory, directory_users) = (None, false);
+        let logins = users.is_some() || directory_users;
         Some(Config {
             name: top.get("name")?,
             batch: (top.get::<&str>("durability")? != "always").then_some(limits::BATCH),
-            listen: self.listen(settings, certificate.is_some(), users.is_some())?,
+            listen: self.listen(settings, certificate.is_some(), (logins, users.is_some()))?,
             certificate,
             clock_floor: settings.one("tls")?.get("clock_floor")?,
             users,
+            directory_users,
+            directory,
             access: access(&settings.one("access")?)?,
             limits: self.limits(&settings.one("limits")?)?,
             delivery: self.delivery(&settings.one("delivery")?, &hostname)?,
@@ -121,7 +142,7 @@ impl Build {
         &mut self,
         settings: &Settings,
         certificate: bool,
-        users: bool,
+        users: (bool, bool),
     ) -> Option<Vec<Listen>> {
         let mut list: Vec<Listen> = Vec::new();
         for block in settings.all("listen") {
@@ -138,14 +159,15 @@ impl Build {
         Some(list)
     }
 
-    /// What is wrong between the keys of a listener and those of other sections.
+    /// What is wrong between the keys of a listener and those of other sections. `users`: whether anybody can log in,
+    /// and whether there is a file of them.
     fn check_listen(
         &mut self,
         block: &Block,
         listen: &Listen,
         twice: bool,
         certificate: bool,
-        users: bool,
+        users: (bool, bool),
     ) {
         let long = match &listen.address {
             At::Unix(path) => path.as_os_str().len() > SOCKET_PATH,
@@ -167,12 +189,12 @@ impl Build {
                 Complaint::NoCertificate("listen.require_tls"),
             ),
             (
-                listen.require_auth && !users,
+                listen.require_auth && !users.0,
                 "require_auth",
                 Complaint::NoUsers,
             ),
-            (listen.cram_md5 && !users, "cram_md5", Complaint::NoUsers),
-            (listen.ntlm && !users, "ntlm", Complaint::NoUsers),
+            (listen.cram_md5 && !users.1, "cram_md5", Complaint::NoUsers),
+            (listen.ntlm && !users.1, "ntlm", Complaint::NoUsers),
             (
                 listen.ntlm && !cfg!(feature = "ntlm"),
                 "ntlm",
@@ -341,7 +363,6 @@ fn listen(block: &Block) -> Option<Listen> {
         proxy_from: Networks::new(block.get("proxy_from")?),
         relay: block.get("relay").map(Networks::new),
         reverse_dns: block.or_off("reverse_dns")?,
-        without: block.get("without")?,
     })
 }
 

@@ -27,6 +27,17 @@ pub struct Host {
     pub port: Option<u16>,
 }
 
+/// A directory to ask (RFC 4516 s2, of which only the place matters here).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// `ldap://host:port`.
+    Tcp(Host),
+    /// `ldaps://host:port`: inside TLS from the first byte.
+    Tls(Host),
+    /// `ldapi:///run/slapd/ldapi`: a Unix socket of this host.
+    Unix(PathBuf),
+}
+
 /// How TLS is used with a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tls {
@@ -89,6 +100,35 @@ impl Host {
             Some(_) => return None,
         };
         Some(Self { name, port })
+    }
+}
+
+impl Directory {
+    /// Reads a URL. The path of a socket stands as it is, or with its slashes as `%2F`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let host = || Host::parse(rest.strip_suffix('/').unwrap_or(rest));
+        match scheme.to_ascii_lowercase().as_str() {
+            "ldap" => host().map(Self::Tcp),
+            "ldaps" => host().map(Self::Tls),
+            "ldapi" => {
+                let path = rest.replace("%2F", "/").replace("%2f", "/");
+                let path = path.strip_suffix('/').unwrap_or(&path);
+                path.starts_with('/')
+                    .then(|| Self::Unix(PathBuf::from(path)))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host) => write!(f, "ldap://{host}"),
+            Self::Tls(host) => write!(f, "ldaps://{host}"),
+            Self::Unix(path) => write!(f, "ldapi://{}", path.display()),
+        }
     }
 }
 

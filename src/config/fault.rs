@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::base::Escaped;
+use crate::config::directory::BadDirectory;
 use crate::config::kind::BadValue;
 use crate::config::kind::Kind;
 use crate::config::lookup::Near;
@@ -99,6 +100,8 @@ pub enum Complaint {
     NoUsers,
     /// This needs a feature that the program was built without.
     NotBuilt(&'static str),
+    /// Something about the directory.
+    Directory(BadDirectory),
     /// One pattern in two routes.
     PatternTwice,
     /// A route to smart hosts that names none.
@@ -190,6 +193,7 @@ impl fmt::Display for Complaint {
             Self::NoUsers => f.write_str(
                 "nobody could log in; write file in [users] and fill it with `mailroot passwd`",
             ),
+            Self::Directory(bad) => bad.fmt(f),
             Self::PatternTwice => f.write_str(
                 "another route has the same pattern, so this one is never taken there; keep one",
             ),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::endpoint::At;
+use crate::config::endpoint::Directory;
 use crate::config::endpoint::Host;
 use crate::config::endpoint::Tls;
 use crate::config::receiver::Receiver;
@@ -45,6 +46,8 @@ pub enum Kind {
     NameServer,
     /// A host and perhaps a port.
     Host,
+    /// The URL of a directory.
+    Directory,
     /// An IP address.
     Ip,
     /// A network in CIDR form.
@@ -94,6 +97,8 @@ pub enum Value {
     At(At),
     /// Of [`Kind::Host`].
     Host(Host),
+    /// Of [`Kind::Directory`].
+    Directory(Directory),
     /// Of [`Kind::Ip`].
     Ip(IpAddr),
     /// Of [`Kind::Network`].
@@ -179,6 +184,9 @@ impl Kind {
             Self::Listen => At::parse(text).map(Value::At).ok_or(BadValue::Text),
             Self::NameServer => name_server(text).map(Value::Socket).ok_or(BadValue::Text),
             Self::Host => Host::parse(text).map(Value::Host).ok_or(BadValue::Text),
+            Self::Directory => Directory::parse(text)
+                .map(Value::Directory)
+                .ok_or(BadValue::Text),
             Self::Ip => good(text.parse()).map(Value::Ip),
             Self::Network => network(text).map(Value::Network),
             Self::Tls => Tls::parse(text).map(Value::Tls).ok_or(BadValue::Text),
@@ -258,6 +266,10 @@ impl Kind {
             }
             Self::NameServer => {
                 "an IP address, such as \"192.168.1.1\" or \"192.168.1.1:5353\"".to_owned()
+            }
+            Self::Directory => {
+                "a URL such as \"ldaps://dc1.example.com\", \"ldap://192.0.2.1:389\" or \"ldapi:///run/slapd/ldapi\""
+                    .to_owned()
             }
             Self::Host => {
                 "a host and a port, such as \"smtp.example.com:587\" or \"[2001:db8::1]:25\""
@@ -344,6 +356,7 @@ impl fmt::Display for Value {
             Self::Socket(at) => write!(f, "\"{at}\""),
             Self::At(at) => quoted(f, &at.to_string()),
             Self::Host(host) => write!(f, "\"{host}\""),
+            Self::Directory(at) => quoted(f, &at.to_string()),
             Self::Ip(ip) => write!(f, "\"{ip}\""),
             Self::Network(network) => write!(f, "\"{network}\""),
             Self::Tls(tls) => write!(f, "\"{tls}\""),
@@ -410,6 +423,18 @@ mod tests {
             (Kind::Listen, "systemd:", Err(BadValue::Text)),
             (Kind::NameServer, "::1", Ok("\"[::1]:53\"")),
             (Kind::NameServer, "192.0.2.1:0", Err(BadValue::Text)),
+            (
+                Kind::Directory,
+                "LDAPS://dc.example:1636/",
+                Ok("\"ldaps://dc.example:1636\""),
+            ),
+            (
+                Kind::Directory,
+                "ldapi://%2frun%2Fldapi",
+                Ok("\"ldapi:///run/ldapi\""),
+            ),
+            (Kind::Directory, "ldapi://run", Err(BadValue::Text)),
+            (Kind::Directory, "http://dc.example", Err(BadValue::Text)),
             (Kind::Host, "h.example", Ok("\"h.example\"")),
             (Kind::Host, "[192.0.2.1]", Ok("\"192.0.2.1\"")),
             (

@@ -8,6 +8,7 @@
 //! with line and caret, and the table can speak about each of them; and it is a tenth of the code in the binary.
 
 pub mod build;
+pub mod directory;
 pub mod endpoint;
 pub mod fault;
 pub mod flags;
@@ -113,6 +114,7 @@ mod tests {
                 Kind::NameServer => "127.0.0.1:5353",
                 Kind::Host => "h.example:2525",
                 Kind::Receiver => "udp://h.example",
+                Kind::Directory => "ldaps://other.example",
                 Kind::Ip => "127.0.0.1",
                 Kind::Network => "10.0.0.0/8",
                 Kind::Tls => "require",
@@ -159,6 +161,32 @@ mod tests {
             }
             "local" if row.name() == "alias_domains" => {
                 format!("[local]\ndomains = ['d.example']\n{line}")
+            }
+            "users" if row.name() == "directory" => {
+                format!("[users]\n{line}[directory]\nservers=['ldaps://d.example']\nbase='b'\n")
+            }
+            "directory" => {
+                let with = match (row.name(), value.to_string().as_str()) {
+                    ("servers", "[]") => return format!("[directory]\n{line}"),
+                    ("bind", "\"anonymous\"") => "",
+                    ("bind", _) => "certificate='/y'\n",
+                    ("schema", "\"custom\"") => "address_attributes=['mail']\n",
+                    ("user", _) => "bind='simple'\n",
+                    ("domain" | "password_file" | "password_env", _) => "bind='simple'\nuser='u'\n",
+                    ("key", _) => "certificate='/y'\n",
+                    _ => "",
+                };
+                let servers = if row.name() == "servers" {
+                    ""
+                } else {
+                    "servers=['ldaps://d.example']\n"
+                };
+                let base = if row.name() == "base" {
+                    ""
+                } else {
+                    "base='b'\n"
+                };
+                format!("[directory]\n{servers}{base}{with}{line}")
             }
             "tls" if row.name() == "key" => format!("[tls]\ncertificate = '/y'\n{line}"),
             section => format!("[{section}]\n{line}"),

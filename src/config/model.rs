@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::endpoint;
 use crate::config::endpoint::At;
 use crate::config::endpoint::Tls;
 use crate::config::logs::Log;
+use crate::ldap::expand::Rules;
 use crate::mail::Address;
 use crate::mail::Domain;
 use crate::mail::dkim::canon::Forms;
@@ -39,6 +41,10 @@ pub struct Config {
     pub clock_floor: bool,
     /// The file of users; `None` is nobody.
     pub users: Option<PathBuf>,
+    /// Whether those of the directory may log in, too; then there is one.
+    pub directory_users: bool,
+    /// Who says what becomes of recipients; `None` is nobody.
+    pub directory: Option<Directory>,
     /// Who may connect and relay.
     pub access: Access,
     /// What one client, one message and the queue may take.
@@ -96,8 +102,6 @@ pub struct Listen {
     pub relay: Option<Networks>,
     /// How long a client's name may be looked up; `None` is not at all.
     pub reverse_dns: Option<Duration>,
-    /// Extensions that are not offered, by their keywords.
-    pub without: Vec<&'static str>,
 }
 
 /// How TLS begins on a listener. Without a certificate it does not.
@@ -307,6 +311,46 @@ pub struct Timeouts {
     pub data: Duration,
     /// The reply to the end of a message.
     pub end: Duration,
+}
+
+/// A directory that is asked about recipients and users.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Its servers, in the order they are tried; one at least.
+    pub servers: Vec<endpoint::Directory>,
+    /// The port of those that name none.
+    pub port: Option<u16>,
+    /// Whether connections in clear text go on inside TLS.
+    pub start_tls: bool,
+    /// Whether passwords may go over one that does not.
+    pub insecure: bool,
+    /// Who we are to it.
+    pub bind: Bind,
+    /// A file with the only trusted authorities; `None` is the built-in ones.
+    pub ca: Option<PathBuf>,
+    /// What we show to servers that ask for it: a certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// How long each step may take.
+    pub timeout: Duration,
+    /// What its entries mean, and which domains are looked up.
+    pub rules: Rules,
+    /// Whether a recipient that it does not know stays as he is; else he is refused.
+    pub keep_unknown: bool,
+    /// How long what was found is remembered.
+    pub cache_time: Option<Duration>,
+    /// For how many addresses.
+    pub cache_entries: usize,
+}
+
+/// Who we are to a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// Nobody.
+    Anonymous,
+    /// The account, by its password.
+    Simple(Login),
+    /// Who our certificate, or the socket, says we are.
+    External,
 }
 
 /// Attempts, expiry and reports.

@@ -152,6 +152,13 @@ pub const SECTIONS: &[Section] = &[
         help: "Signatures on mail that goes out, one block for each key. Mail is signed whose From is in the domain or below it; \
                `mailroot dkim new` makes a key and prints what to publish.",
     },
+    #[cfg(feature = "ldap")]
+    Section {
+        name: "directory",
+        many: false,
+        help: "An LDAP directory that says who gets mail: aliases, forwarding, groups. Mail for its domains is accepted, then \
+               looked up; while no server answers it waits. Senders are not looked up.",
+    },
     Section {
         name: "pickup",
         many: false,
@@ -308,13 +315,6 @@ pub const ROWS: &[Row] = &[
          that leads back to the address counts, and nothing is decided by it.",
     )
     .iis("EnableReverseDnsLookup", "off"),
-    Row::set(
-        "listen.without",
-        Kind::List(&Kind::Word(&["DSN", "CHUNKING", "BINARYMIME", "SMTPUTF8", "ETRN", "ATRN", "LIMITS"])),
-        "",
-        "Extensions of SMTP that are neither named in the answer to EHLO nor taken, for clients that use them wrongly.",
-    )
-    .iis("SmtpInboundCommandSupportOptions", "7697601"),
     // TLS.
     Row::unset(
         "tls.certificate",
@@ -353,6 +353,14 @@ pub const ROWS: &[Row] = &[
         "The file that `mailroot passwd` writes. Without it: nobody can log in.",
     )
     .iis("AuthFlags", "anonymous"),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "users.directory",
+        Kind::Bool,
+        "false",
+        "Whether users of the [directory] may log in with the password that they have there (PLAIN and LOGIN; a name that \
+         is in the file counts as it stands there). The password is only asked for inside TLS, and passed on only inside TLS.",
+    ),
     // Access.
     Row::set(
         "access.connect",
@@ -868,6 +876,219 @@ pub const ROWS: &[Row] = &[
         Kind::Word(&["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"]),
         "relaxed/relaxed",
         "What relays on the way may do to white space in the header and in the body without breaking the signature.",
+    ),
+    // The directory.
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.servers",
+        Kind::List(&Kind::Directory),
+        "",
+        "The servers in the order they are tried: ldaps://HOST:PORT, ldap://HOST:PORT or ldapi://PATH. Empty: no directory.",
+    )
+    .iis("SmtpDsHost", "none"),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.port",
+        Kind::Int(1, 65_535),
+        "3268",
+        "The port of servers that name none. Without it: 389, with ldaps 636.",
+    )
+    .iis("SmtpDsPort", "389"),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.start_tls",
+        Kind::Bool,
+        "true",
+        "Whether connections to ldap:// servers go on inside TLS before anything else is said, with a certificate that is good.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.insecure_auth",
+        Kind::Bool,
+        "false",
+        "Whether passwords may be sent to ldap:// servers without TLS, where everybody on the way can read them.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.ca",
+        Kind::Path,
+        "/etc/ssl/office-ca.pem",
+        "A PEM file with the only authorities that are trusted for its servers. Without it: the public authorities built in.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.certificate",
+        Kind::Path,
+        "/etc/ssl/nas.pem",
+        "A PEM file with the certificate that is shown to its servers, for bind = \"external\". Without it: none is shown.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.key",
+        Kind::Path,
+        "/etc/ssl/private/nas.key",
+        "A PEM file with its private key, readable by its owner alone (chmod 600). Without it: the key is in the \
+         certificate's file.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.schema",
+        Kind::Word(&["active-directory", "posix", "custom"]),
+        "active-directory",
+        "What its attributes mean. active-directory: mail, proxyAddresses, targetAddress, member. posix: mail, mailLocalAddress, \
+         mailRoutingAddress, mailHost, member, uniqueMember, memberUid, rfc822MailMember. custom: what the keys below name. \
+         Each of those keys may also replace one list of the other two.",
+    )
+    .iis("SmtpDsSchemaType", "none"),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.bind",
+        Kind::Word(&["anonymous", "simple", "external"]),
+        "anonymous",
+        "Who this server is to the directory. simple: user with a password. external: whom the certificate names, or on ldapi \
+         the user of this process.",
+    )
+    .iis("SmtpDsBindType", "anonymous"),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.domain",
+        Kind::Text,
+        "CORP",
+        "The domain of that user: with a dot he is user@domain, without one DOMAIN\\user. Not used for a user that is the \
+         name of an entry. Without it: user as it stands.",
+    )
+    .iis("SmtpDsDomain", "none"),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.user",
+        Kind::Text,
+        "cn=mailroot,ou=services,dc=example,dc=com",
+        "The account for bind = \"simple\": the name of an entry, or with domain a user.",
+    )
+    .iis("SmtpDsAccount", "none"),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.password_file",
+        Kind::SecretFile,
+        "/etc/mailroot.directory",
+        "A file that holds its password on its only line; it must be readable by its owner alone (chmod 600).",
+    )
+    .iis("SmtpDsPassword", "none"),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.password_env",
+        Kind::Variable,
+        "LDAP_PASSWORD",
+        "The environment variable that holds the password. Without it and password_file: MAILROOT_DIRECTORY_PASSWORD.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.base",
+        Kind::Text,
+        "dc=example,dc=com",
+        "The entry below which everything is searched. It must be set when there are servers.",
+    )
+    .iis("SmtpDsNamingContext", "none"),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.domains",
+        Kind::List(&Kind::Domain),
+        "example.com",
+        "The domains whose recipients are looked up. Without it: local.domains.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.unknown",
+        Kind::Word(&["refuse", "keep"]),
+        "refuse",
+        "What becomes of a recipient that the directory does not know. refuse: the sender gets a report (5.1.1), after the \
+         message was accepted. keep: it goes on as it is written. Postmaster and what local.mailboxes names always go on.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.members",
+        Kind::Int(1, 10_000),
+        "1000",
+        "Addresses that one address may become. A group with more holds its messages until this is raised.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.depth",
+        Kind::Int(1, 100),
+        "10",
+        "Groups inside groups, and forwardings behind each other, that are followed.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.timeout",
+        Kind::Wait(1, 600),
+        "10s",
+        "How long a server may take to connect, for TLS, and for each answer.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.cache_time",
+        Kind::OrOff(&Kind::Wait(1, DAY)),
+        "5m",
+        "How long it is remembered what an address became, or that it is unknown. A reload forgets it all.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::set(
+        "directory.cache_entries",
+        Kind::Int(1, 100_000),
+        "1000",
+        "Addresses that are remembered. Large groups are not.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.address_attributes",
+        Kind::List(&Kind::Text),
+        "mail",
+        "The attributes with the addresses of an entry; the first is the one that mail goes to. Without it: as schema says.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.forward_attributes",
+        Kind::List(&Kind::Text),
+        "mailRoutingAddress",
+        "Those with an address that gets the mail instead. Without it: as schema says.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.host_attributes",
+        Kind::List(&Kind::Text),
+        "mailServer",
+        "Those with the host that keeps the mail: it goes there as mail for a domain of that name would, so a [[route]] \
+         whose `to` fits the host decides whether and how. Without it: as schema says.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.member_attributes",
+        Kind::List(&Kind::Text),
+        "uniqueMember",
+        "Those of groups with the names of their members' entries. Without it: as schema says.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.member_uid_attributes",
+        Kind::List(&Kind::Text),
+        "memberUid",
+        "Those of groups with the user names of their members, as the first of login_attributes has them. Without it: as \
+         schema says.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.member_address_attributes",
+        Kind::List(&Kind::Text),
+        "rfc822MailMember",
+        "Those of groups with the addresses of their members. Without it: as schema says.",
+    ),
+    #[cfg(feature = "ldap")]
+    Row::unset(
+        "directory.login_attributes",
+        Kind::List(&Kind::Text),
+        "uid",
+        "Those with what a user logs in with. Without it: as schema says.",
     ),
     // Pickup.
     Row::set(

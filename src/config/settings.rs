@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::endpoint::At;
+use crate::config::endpoint::Directory;
 use crate::config::endpoint::Host;
 use crate::config::endpoint::Tls;
 use crate::config::fault::Place;
@@ -223,6 +224,7 @@ from_value! {
     SocketAddr: Socket;
     At: At;
     Host: Host;
+    Directory: Directory;
     IpAddr: Ip;
     Network: Network;
     Tls: Tls;

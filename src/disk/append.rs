@@ -54,7 +54,9 @@ impl<M: Medium> Core<M> {
         drop(body);
         let len = record::close(&mut self.buffer, start);
         let bytes = file.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        if let Err(refused) = self.within_limits(bytes) {
+        // What takes the place of another makes the queue no longer; refused, both would wait for room for ever.
+        let replaces = matches!(joined, Some(Joined::Done(_)));
+        if !replaces && let Err(refused) = self.within_limits(bytes) {
             self.buffer.truncate(start);
             return Err(refused);
         }

@@ -158,6 +158,8 @@ pub const SIZE_LIMIT: i32 = 4;
 pub const NO_SUCH_OBJECT: i32 = 32;
 /// The name is no name.
 pub const BAD_DN: i32 = 34;
+/// The server will not do that, or not for this account.
+pub const UNWILLING: i32 = 53;
 /// Name or password is wrong.
 pub const BAD_CREDENTIALS: i32 = 49;
 

@@ -1,6 +1,7 @@
 //! The envelope: what MAIL and RCPT said, or what a pickup file or `sendmail` meant.
 
 use crate::mail::address::Address;
+use crate::mail::domain::Domain;
 
 /// Who gets a message and who hears when that fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Envelope {
     pub envid: Option<String>,
     /// What the sender wants of TLS.
     pub tls: TlsWish,
+    /// The recipients are those that a directory gave: it is not asked again.
+    pub resolved: bool,
 }
 
 /// How much TLS matters to a message's sender, more or less than to the routes.
@@ -42,6 +45,9 @@ pub struct Recipient {
     pub notify: Notify,
     /// ORCPT, still as `type;xtext` (RFC 3461 s4.2).
     pub orcpt: Option<String>,
+    /// The host that keeps this recipient's mail, when a directory named one: it goes as mail for that host's domain
+    /// would go.
+    pub host: Option<Domain>,
 }
 
 impl Recipient {
@@ -51,7 +57,13 @@ impl Recipient {
             address,
             notify: Notify::default(),
             orcpt: None,
+            host: None,
         }
+    }
+
+    /// The domain whose way it goes.
+    pub fn destination(&self) -> &Domain {
+        self.host.as_ref().unwrap_or(self.address.domain())
     }
 }
 
@@ -105,6 +117,25 @@ impl Notify {
     /// Whether the sender wants to hear of a failure.
     pub const fn failure(self) -> bool {
         matches!(self, Self::Unsaid | Self::On { failure: true, .. })
+    }
+
+    /// The same for each of several who get the mail instead (RFC 3461 s5.2.7): what goes wrong with one of them is told,
+    /// and no success, for the sender was told that they are several.
+    #[must_use]
+    pub const fn of_member(self) -> Self {
+        match self {
+            Self::On {
+                success: true,
+                failure: false,
+                delay: false,
+            } => Self::Never,
+            Self::On { failure, delay, .. } => Self::On {
+                success: false,
+                failure,
+                delay,
+            },
+            said => said,
+        }
     }
 
     /// Whether the sender may hear of a delay.

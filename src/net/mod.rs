@@ -51,6 +51,8 @@ pub mod files;
 pub mod given;
 pub mod http;
 pub mod https;
+#[cfg(feature = "ldap")]
+pub mod ldap;
 pub mod listen;
 pub mod local;
 pub mod manager;

@@ -84,6 +84,13 @@ impl Guard {
         Ok(wait)
     }
 
+    /// The attempt could not be looked at, for a reason that is not the client's: it does not count.
+    pub fn withdraw(&mut self, ip: IpAddr) {
+        if let Some(((failures, _), _)) = self.table.entries.get_mut(&client(ip)) {
+            *failures = failures.saturating_sub(1);
+        }
+    }
+
     /// The attempt was good: nothing is held against the client.
     pub fn forgive(&mut self, ip: IpAddr) {
         self.table.entries.remove(&client(ip));

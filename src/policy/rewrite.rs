@@ -19,7 +19,6 @@ use crate::mail::Address;
 use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Recipient;
-use crate::mail::envelope::Notify;
 use crate::policy::aliases::Alias;
 use crate::policy::aliases::Aliases;
 use crate::policy::aliases::Complaint;
@@ -270,23 +269,10 @@ impl<'a> Expansion<'a> {
             &mut to,
         );
         let several = to.list.len() > 1;
-        let notify = match recipient.notify {
-            // Who knows one address is told that there are more behind it, and of each only what goes wrong there.
-            Notify::On {
-                success: true,
-                failure: false,
-                delay: false,
-            } if several => Notify::Never,
-            Notify::On {
-                success: true,
-                failure,
-                delay,
-            } if several => Notify::On {
-                success: false,
-                failure,
-                delay,
-            },
-            said => said,
+        let notify = if several {
+            recipient.notify.of_member()
+        } else {
+            recipient.notify
         };
         // A report about somebody whom the sender never named would tell him nothing.
         let orcpt = recipient.orcpt.clone();
@@ -296,6 +282,7 @@ impl<'a> Expansion<'a> {
                 address,
                 notify,
                 orcpt: orcpt.clone(),
+                host: None,
             });
         }
         several && recipient.notify.success()

@@ -64,6 +64,8 @@ impl Pattern {
 pub enum Next {
     /// Into the drop folder.
     Drop,
+    /// To the directory, which says who gets it; the other ways come after.
+    Directory,
     /// Over the route with this number, in the order of the configuration: one way for all its domains.
     Route(usize),
     /// Over that route, on a way of the domain's own, so that its hosts slow down nobody else.
@@ -76,7 +78,7 @@ impl Next {
     /// The number of the route, in the order of the configuration.
     pub fn route(self) -> Option<usize> {
         match self {
-            Self::Drop => None,
+            Self::Drop | Self::Directory => None,
             Self::Route(at) | Self::Domain(at, _) | Self::Held(at, _) => Some(at),
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::base::Wall;
 use crate::mail::address::Address;
+use crate::mail::domain::Domain;
 use crate::mail::envelope::Body;
 use crate::mail::envelope::Envelope;
 use crate::mail::envelope::Notify;
@@ -100,6 +101,10 @@ const TLS_REQUIRED: u8 = 1;
 const TLS_OPTIONAL: u8 = 2;
 const DATES_GUESSED: u8 = 4;
 const DATE_MISSING: u8 = 8;
+const RESOLVED: u8 = 16;
+
+/// Room for the hosts of recipients, in a stretch whose length has 16 bits.
+const HOSTS: usize = 65_000;
 
 const NOTIFY_SUCCESS: u8 = 1;
 const NOTIFY_FAILURE: u8 = 2;
@@ -181,6 +186,7 @@ impl Accept {
         self.running > Duration::ZERO
             || self.dates != Dates::Good
             || self.envelope.tls != TlsWish::Usual
+            || self.envelope.resolved
     }
 
     /// What joined the format later: a counted stretch, of which readers take what they know.
@@ -196,9 +202,37 @@ impl Accept {
             Dates::Missing => DATES_GUESSED | DATE_MISSING,
         };
         let running = u64::try_from(self.running.as_millis()).unwrap_or(u64::MAX);
-        out.extend_from_slice(&9_u16.to_le_bytes());
-        out.push(tls | dates);
+        let resolved = if self.envelope.resolved { RESOLVED } else { 0 };
+        let hosts = self.hosts();
+        let length = u16::try_from(hosts.len()).unwrap_or(0).saturating_add(9);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.push(tls | dates | resolved);
         out.extend_from_slice(&running.to_le_bytes());
+        out.extend_from_slice(&hosts);
+    }
+
+    /// The hosts of recipients that have one, each with the place of its recipient. There are few: what does not fit
+    /// is left out, and goes by its address.
+    fn hosts(&self) -> Vec<u8> {
+        if !self.envelope.resolved {
+            return Vec::new();
+        }
+        let (mut out, mut count) = (vec![0, 0], 0_u16);
+        for (at, recipient) in self.envelope.recipients.iter().enumerate() {
+            let (Some(host), Ok(at)) = (&recipient.host, u16::try_from(at)) else {
+                continue;
+            };
+            if out.len().saturating_add(host.as_str().len()) > HOSTS {
+                break;
+            }
+            out.extend_from_slice(&at.to_le_bytes());
+            put_text(&mut out, host.as_str());
+            count = count.saturating_add(1);
+        }
+        if let Some(place) = out.first_chunk_mut::<2>() {
+            *place = count.to_le_bytes();
+        }
+        out
     }
 
     /// Reads the payload of an Accept record, or of an AcceptFile record when `in_file`.
@@ -290,18 +324,23 @@ fn read_meta(mut fields: Fields<'_>) -> Result<Accept, Malformed> {
             address,
             notify,
             orcpt,
+            host: None,
         });
     }
-    let (tls, dates, running) = if flags & HAS_MORE == 0 {
-        (TlsWish::Usual, Dates::Good, Duration::ZERO)
+    let more = if flags & HAS_MORE == 0 {
+        More::default()
     } else {
         more(&mut fields)?
     };
     fields.end()?;
+    for (at, host) in more.hosts {
+        let recipient = recipients.get_mut(usize::from(at)).ok_or(Malformed)?;
+        recipient.host = Some(host);
+    }
     Ok(Accept {
         arrived,
-        running,
-        dates,
+        running: more.running,
+        dates: more.dates,
         door,
         origin,
         priority,
@@ -317,12 +356,23 @@ fn read_meta(mut fields: Fields<'_>) -> Result<Accept, Malformed> {
                 _ => None,
             },
             envid,
-            tls,
+            tls: more.tls,
+            resolved: more.resolved,
         },
     })
 }
 
-fn more(fields: &mut Fields<'_>) -> Result<(TlsWish, Dates, Duration), Malformed> {
+/// What joined the format later.
+#[derive(Default)]
+struct More {
+    tls: TlsWish,
+    dates: Dates,
+    running: Duration,
+    resolved: bool,
+    hosts: Vec<(u16, Domain)>,
+}
+
+fn more(fields: &mut Fields<'_>) -> Result<More, Malformed> {
     let length = fields.u16()?;
     let mut fields = Fields::new(fields.bytes(usize::from(length))?);
     let flags = fields.u8()?;
@@ -336,7 +386,20 @@ fn more(fields: &mut Fields<'_>) -> Result<(TlsWish, Dates, Duration), Malformed
         (true, false) => Dates::Guessed,
         (false, false) => Dates::Good,
     };
-    Ok((tls, dates, Duration::from_millis(fields.u64()?)))
+    let running = Duration::from_millis(fields.u64()?);
+    let (resolved, mut hosts) = (flags & RESOLVED != 0, Vec::new());
+    for _ in 0..if resolved { fields.u16()? } else { 0 } {
+        let at = fields.u16()?;
+        let host = Domain::parse(fields.text()?).map_err(|_| Malformed)?;
+        hosts.push((at, host));
+    }
+    Ok(More {
+        tls,
+        dates,
+        running,
+        resolved,
+        hosts,
+    })
 }
 
 fn address(fields: &mut Fields<'_>) -> Result<Address, Malformed> {
@@ -348,6 +411,7 @@ mod tests {
     use super::{Accept, BodyAt, Dates, Door, Priority};
     use crate::base::Wall;
     use crate::mail::address::Address;
+    use crate::mail::domain::Domain;
     use crate::mail::envelope::{Body, Envelope, Notify, Recipient, Ret, TlsWish};
     use std::time::Duration;
 
@@ -367,6 +431,7 @@ mod tests {
                         address: to("j\u{f6}rg@b\u{fc}ro.example"),
                         notify: Notify::Never,
                         orcpt: Some("rfc822;a+2Bb@c".to_owned()),
+                        host: None,
                     },
                 ],
                 body: Body::Eight,
@@ -374,6 +439,7 @@ mod tests {
                 ret: Some(Ret::Headers),
                 envid: Some("q+20z".to_owned()),
                 tls: TlsWish::Required,
+                resolved: false,
             },
             running: Duration::from_millis(86_400_001),
             dates: Dates::Missing,
@@ -405,7 +471,10 @@ mod tests {
         };
         bare.header = None;
         (bare.running, bare.dates) = (Duration::ZERO, Dates::Good);
-        for accept in [full(), bare] {
+        let mut resolved = full();
+        resolved.envelope.resolved = true;
+        resolved.envelope.recipients[1].host = Domain::parse("imap.example").ok();
+        for accept in [full(), bare, resolved] {
             let mut out = Vec::new();
             accept.write(&mut out);
             let meta = out.len();

@@ -64,6 +64,7 @@ mod tests {
                 address: Address::parse("you@example.com").unwrap(),
                 notify: Notify::Never,
                 orcpt: Some("rfc822;you".to_owned()),
+                host: None,
             });
             accept.envelope.envid = Some("q1".to_owned());
             accept.envelope.sender = None;

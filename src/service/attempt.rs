@@ -45,7 +45,7 @@ impl Attempt {
     pub fn domain(&self) -> Option<&Domain> {
         let envelope = &self.message.stored.accept.envelope;
         let first = envelope.recipients.get(*self.recipients.first()?)?;
-        Some(first.address.domain())
+        Some(first.destination())
     }
 }
 
@@ -96,6 +96,7 @@ pub async fn load(service: &Rc<Service>, next: Next, taken: Waiting) -> Option<A
     let known_age = service.age(&message.stored);
     let stored = &message.stored;
     let envelope = &stored.accept.envelope;
+    let pending = live.is_pending(envelope);
     let (recipients, over) = {
         let mut active = service.active.borrow_mut();
         let loaded = stored
@@ -107,12 +108,12 @@ pub async fn load(service: &Rc<Service>, next: Next, taken: Waiting) -> Option<A
         let over = left.is_empty();
         let mine = left.into_iter().filter(|&at| {
             let to = envelope.recipients.get(at);
-            to.is_some_and(|to| live.next(to.address.domain()) == next)
+            to.is_some_and(|to| live.way(pending, to) == next)
         });
         let mine: Vec<usize> = mine.collect();
         let first = mine.first().and_then(|&at| envelope.recipients.get(at));
         if let Some(first) = first.filter(|_| next.is_own()) {
-            let domain = first.address.domain();
+            let domain = first.destination();
             service.ways.borrow_mut().call(next, domain);
         }
         (mine, over)

@@ -184,6 +184,8 @@ fn tell(
         let (id, to, way) = (attempt.id, &recipient.address.to_string(), &way);
         let why = &outcome.reason().to_string();
         match outcome {
+            // Sent on, and told so.
+            Outcome::Done(_) if next == Next::Directory => {}
             Outcome::Done(_) => {
                 counts.delivered = counts.delivered.wrapping_add(1);
                 emit(&Event::Delivered {

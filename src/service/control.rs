@@ -335,12 +335,13 @@ async fn shown(
 fn waits_on(service: &Service, stored: &Stored) -> Vec<WayShown> {
     let live = service.live();
     let envelope = &stored.accept.envelope;
+    let pending = live.is_pending(envelope);
     let mut seen = Vec::new();
     for to in waiting(envelope, stored.progress.as_ref())
         .into_iter()
         .filter_map(|at| envelope.recipients.get(at))
     {
-        let next = live.next(to.address.domain());
+        let next = live.way(pending, to);
         if !seen.contains(&next) && seen.len() < WAYS_SHOWN {
             seen.push(next);
         }

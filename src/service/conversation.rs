@@ -407,6 +407,7 @@ fn message_of(attempt: &Attempt, outgoing: &Outgoing) -> Message {
             ret: whole.ret,
             envid: whole.envid.clone(),
             tls: whole.tls,
+            resolved: whole.resolved,
         },
         size: outgoing.size(),
     }

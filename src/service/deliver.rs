@@ -1,6 +1,6 @@
 //! Opens sessions on the ways as they allow, until the service ends.
 //!
-//! A session ([`crate::service::relay`] or [`crate::service::dropping`]) takes one message after the other from
+//! A session ([`crate::service::relay`], [`crate::service::dropping`] or the directory's) takes one message after the other from
 //! [`crate::service::attempt`] and gives each to [`crate::service::conclude`]. A message is in exactly one of three
 //! places: in the schedule, in a session, or gone from the journal.
 
@@ -14,6 +14,8 @@ use crate::service::conclude;
 use crate::service::dropping;
 use crate::service::fair;
 use crate::service::relay;
+#[cfg(feature = "ldap")]
+use crate::service::resolving;
 use crate::service::shared::Service;
 
 /// Opens sessions whenever something is due, until the service ends.
@@ -61,6 +63,11 @@ pub async fn dispatch(service: Rc<Service>) {
 async fn session(service: Rc<Service>, next: Next) {
     match next {
         Next::Drop => dropping::session(&service).await,
+        #[cfg(feature = "ldap")]
+        Next::Directory => resolving::session(&service).await,
+        // Nothing waits there without one.
+        #[cfg(not(feature = "ldap"))]
+        Next::Directory => {}
         Next::Route(_) | Next::Domain(..) | Next::Held(..) => {
             relay::session(&service, next).await;
         }

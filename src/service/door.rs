@@ -23,24 +23,8 @@ use crate::net::tls;
 use crate::net::within::within;
 use crate::policy::access::Networks;
 use crate::service::signal::Ending;
-use crate::smtp::server::settings::Extensions;
 use crate::smtp::server::settings::Mechanisms;
 use crate::smtp::server::settings::Settings;
-
-/// What is offered, but for what this listener does without.
-fn extensions(listen: &Listen, all: Extensions) -> Extensions {
-    let has = |name: &str| !listen.without.contains(&name);
-    Extensions {
-        chunking: all.chunking && has("CHUNKING"),
-        binary: all.binary && has("BINARYMIME"),
-        utf8: all.utf8 && has("SMTPUTF8"),
-        dsn: all.dsn && has("DSN"),
-        etrn: all.etrn && has("ETRN"),
-        atrn: all.atrn && has("ATRN"),
-        limits: all.limits && has("LIMITS"),
-        ..all
-    }
-}
 
 /// A listener at work.
 #[derive(Debug)]
@@ -58,7 +42,10 @@ pub struct Door {
 impl Door {
     /// What this listener makes of what is said to all of them.
     pub fn new(listen: &Listen, config: &Config, base: &Settings) -> Self {
-        let on = config.users.is_some();
+        let file = config.users.is_some();
+        let on = file || config.directory_users;
+        // A client takes the strongest; users of the directory have nothing but their password.
+        let verifiers = file && !config.directory_users;
         let far = Settings {
             starttls: config.certificate.is_some() && listen.tls == Begin::StartTls,
             require_tls: listen.require_tls,
@@ -66,12 +53,11 @@ impl Door {
             auth: Mechanisms {
                 plain: on,
                 login: on,
-                cram_md5: on && listen.cram_md5,
-                ntlm: on && listen.ntlm,
-                scram_sha_256: on,
+                cram_md5: file && listen.cram_md5,
+                ntlm: file && listen.ntlm,
+                scram_sha_256: verifiers,
             },
             auth_without_tls: listen.insecure_auth,
-            extensions: extensions(listen, base.extensions),
             ..base.clone()
         };
         let near = Settings {

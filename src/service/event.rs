@@ -147,6 +147,16 @@ pub enum Event<'a> {
         to: &'a str,
         of: &'a str,
     },
+    /// The directory has said who gets a message; it goes on as another.
+    Resolved {
+        id: MsgId,
+        new: MsgId,
+        recipients: usize,
+    },
+    MembersMissing {
+        group: &'a str,
+        members: &'a str,
+    },
     Badmail {
         id: MsgId,
         why: &'a str,
@@ -243,6 +253,7 @@ impl Event<'_> {
             | Self::PickupBad { .. }
             | Self::PickupWaits { .. }
             | Self::LoginFailed { .. }
+            | Self::MembersMissing { .. }
             | Self::ClockWrong { .. }
             | Self::StsFailed { .. }
             | Self::OrderRefused { .. }
@@ -449,6 +460,21 @@ impl Event<'_> {
                 put("to", Text(to));
                 put("of", Text(of));
                 "reported"
+            }
+            Self::Resolved {
+                id,
+                new,
+                recipients,
+            } => {
+                put("id", Id(*id));
+                put("new", Id(*new));
+                put("recipients", count(*recipients));
+                "resolved"
+            }
+            Self::MembersMissing { group, members } => {
+                put("group", Text(group));
+                put("members", Text(members));
+                "members-missing"
             }
             Self::Badmail { id, why } => {
                 put("id", Id(*id));

@@ -157,16 +157,19 @@ pub fn may_send(
     let domain = to.domain();
     let may_relay = who.relays || (access.relay_logins && session.login.is_some());
     let verdict = match live.config.rewrite.standing(aliases, to) {
-        Standing::Unknown => Err((
+        // The directory knows who exists, and says so later.
+        Standing::Unknown if !live.is_looked_up(domain) => Err((
             Fault::NoMailbox,
             "neither the mailboxes of its domain nor an alias name it",
         )),
         // RFC 5321 s3.6.1 and s4.1.1.3: nobody has to relay for whom a local part names.
-        Standing::Here { listed: false } if !may_relay && is_routed(to) => Err((
-            Fault::NoRelay,
-            "a path in the local part is relaying; no relay list names this client",
-        )),
-        Standing::Here { .. } => Ok(()),
+        Standing::Here { listed: false } | Standing::Unknown if !may_relay && is_routed(to) => {
+            Err((
+                Fault::NoRelay,
+                "a path in the local part is relaying; no relay list names this client",
+            ))
+        }
+        Standing::Here { .. } | Standing::Unknown => Ok(()),
         _ if may_relay => Ok(()),
         Standing::Bare if to.is_postmaster() => Ok(()),
         _ if access.relay_domains.iter().any(|one| one.matches(domain)) => Ok(()),
@@ -196,14 +199,59 @@ pub async fn check_password(
     password: String,
 ) -> Result<(), Fault> {
     let users = wait_for_turn(service, live, who, &name).await?;
-    let asked = name.clone();
-    let checked = service.worker.run(move || users.check(&asked, &password));
-    if checked.await.map_err(|why| unusable(&why))? {
+    if is_password(service, live, users, who, &name, password).await? {
         service.guard.borrow_mut().forgive(who.ip);
         return Ok(());
     }
     failed(who, &name, "wrong name or password");
     Err(Fault::AuthFailed)
+}
+
+/// Whether this is the password of a user: as the file says it for those who are in it, else as the directory does.
+async fn is_password(
+    service: &Service,
+    live: &Live,
+    users: Option<Arc<Users>>,
+    who: Client,
+    name: &str,
+    password: String,
+) -> Result<bool, Fault> {
+    #[cfg(feature = "ldap")]
+    if let Some(directory) = live
+        .directory
+        .as_ref()
+        .filter(|_| live.config.directory_users)
+    {
+        let known = match users.clone() {
+            Some(users) => {
+                let asked = name.to_owned();
+                let known = service.worker.run(move || users.knows(&asked));
+                known.await.map_err(|why| unusable(&why))?
+            }
+            None => false,
+        };
+        if !known {
+            let checked = directory.check(service, name, &password).await;
+            return checked.map_err(|failure| {
+                // No password was tried, so none was wrong.
+                service.guard.borrow_mut().withdraw(who.ip);
+                unusable(&failure.text)
+            });
+        }
+    }
+    #[cfg(not(feature = "ldap"))]
+    let _ = (live, who);
+    let Some(users) = users else {
+        return Ok(false);
+    };
+    let asked = name.to_owned();
+    let checked = service.worker.run(move || users.check(&asked, &password));
+    checked.await.map_err(|why| unusable(&why))
+}
+
+/// The file of users; without one nobody can prove who he is by more than a password.
+fn file(users: Option<Arc<Users>>) -> Result<Arc<Users>, Fault> {
+    users.ok_or(Fault::AuthFailed)
 }
 
 /// Finds a verifier and a nonce for it; also these come later after each failure.
@@ -213,7 +261,7 @@ pub async fn find_verifier(
     who: Client,
     name: String,
 ) -> Result<(Verifier, String), Fault> {
-    let users = wait_for_turn(service, live, who, &name).await?;
+    let users = file(wait_for_turn(service, live, who, &name).await?)?;
     let found = service.worker.run(move || users.find(&name));
     let verifier = found.await.map_err(|why| unusable(&why))?;
     Ok((verifier, nonce()?))
@@ -234,7 +282,7 @@ pub async fn check_proof(
     name: String,
     proof: Proof,
 ) -> Result<(), Fault> {
-    let users = wait_for_turn(service, live, who, &name).await?;
+    let users = file(wait_for_turn(service, live, who, &name).await?)?;
     let asked = name.clone();
     let checked = service
         .worker
@@ -282,10 +330,10 @@ async fn wait_for_turn(
     live: &Live,
     who: Client,
     name: &str,
-) -> Result<Arc<Users>, Fault> {
-    let Some(users) = &live.users else {
+) -> Result<Option<Arc<Users>>, Fault> {
+    if live.users.is_none() && !live.config.directory_users {
         return Err(Fault::AuthFailed);
-    };
+    }
     let turn = service.guard.borrow_mut().attempt(who.ip, clock::tick());
     match turn {
         Ok(Duration::ZERO) => {}
@@ -305,7 +353,7 @@ async fn wait_for_turn(
             return Err(Fault::TooManyLogins);
         }
     }
-    Ok(Arc::clone(users))
+    Ok(live.users.clone())
 }
 
 fn failed(who: Client, user: &str, why: &str) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::base::limits;
 use crate::config::Config;
 use crate::config::Secret;
 use crate::config::Tls as TlsMode;
@@ -18,6 +19,8 @@ use crate::disk::drop::Quota;
 use crate::disk::folders::Folders;
 use crate::disk::secret;
 use crate::mail::Domain;
+use crate::mail::Envelope;
+use crate::mail::Recipient;
 use crate::mail::dkim::signing::Signer;
 use crate::net::resolver;
 use crate::net::tls;
@@ -29,6 +32,8 @@ use crate::policy::route::Next;
 use crate::policy::stand_in::StandIn;
 use crate::service::alias_file::AliasFile;
 use crate::service::certificate::Certificate;
+#[cfg(feature = "ldap")]
+use crate::service::directory::Directory;
 use crate::service::door::Door;
 use crate::service::sign;
 use crate::service::users::Users;
@@ -50,6 +55,9 @@ pub struct Live {
     pub users: Option<Arc<Users>>,
     /// Who is behind which name.
     pub aliases: Option<Arc<AliasFile>>,
+    /// Who says what becomes of recipients.
+    #[cfg(feature = "ldap")]
+    pub directory: Option<Directory>,
     /// What signs mail that goes out.
     pub signers: Vec<Signer>,
     /// TLS to servers of MTA-STS policies, and to exchangers that such a policy speaks of.
@@ -117,6 +125,11 @@ impl Live {
         };
         Ok(Rc::new(Self {
             sts_tls: tls.client(sts_trust, None),
+            #[cfg(feature = "ldap")]
+            directory: config
+                .directory
+                .clone()
+                .map(|directory| Directory::new(directory, tls)),
             outs: outs.collect(),
             doors: doors.collect(),
             certificate,
@@ -138,10 +151,50 @@ impl Live {
         self.config.routing.next(domain)
     }
 
+    /// Whether the directory is to be asked about a message before it goes anywhere.
+    #[cfg(feature = "ldap")]
+    pub fn is_pending(&self, envelope: &Envelope) -> bool {
+        let asked = |directory: &Directory| {
+            let mut to = envelope.recipients.iter();
+            to.any(|to| directory.resolves(to.address.domain()))
+        };
+        !envelope.resolved && self.directory.as_ref().is_some_and(asked)
+    }
+
+    /// Nothing is: there is none.
+    #[cfg(not(feature = "ldap"))]
+    pub const fn is_pending(&self, _: &Envelope) -> bool {
+        false
+    }
+
+    /// Whether the directory knows who has a mailbox in this domain.
+    #[cfg(feature = "ldap")]
+    pub fn is_looked_up(&self, domain: &Domain) -> bool {
+        let directory = self.directory.as_ref();
+        directory.is_some_and(|one| one.resolves(domain))
+    }
+
+    /// Nobody does: there is none.
+    #[cfg(not(feature = "ldap"))]
+    pub const fn is_looked_up(&self, _: &Domain) -> bool {
+        false
+    }
+
+    /// Where a message goes next for one recipient; `pending` is what [`Live::is_pending`] says of it.
+    pub fn way(&self, pending: bool, to: &Recipient) -> Next {
+        if pending {
+            // All of them together: who they are may change.
+            Next::Directory
+        } else {
+            self.next(to.destination())
+        }
+    }
+
     /// A way as it is called in logs and commands; one of a single domain, by that domain if it is known.
     pub fn name(&self, next: Next, domain: Option<&Domain>) -> String {
         match (next, domain) {
             (Next::Drop, _) => String::from("drop"),
+            (Next::Directory, _) => String::from("directory"),
             (Next::Domain(..) | Next::Held(..), Some(domain)) => domain.to_string(),
             (Next::Route(at) | Next::Domain(at, _) | Next::Held(at, _), _) => {
                 match self.outs.get(at).and_then(|out| out.route.hosts.first()) {
@@ -173,6 +226,8 @@ impl Live {
         match next {
             // One file worker writes them one after the other anyway.
             Next::Drop => 1,
+            // Messages share its connection and what is remembered.
+            Next::Directory => 1,
             Next::Route(_) | Next::Domain(..) | Next::Held(..) => self
                 .out(next)
                 .map_or(0, |out| usize::try_from(out.route.connections).unwrap_or(1)),
@@ -181,6 +236,10 @@ impl Live {
 
     /// How long a message is tried on a way, or held there.
     pub fn expire(&self, next: Next) -> Duration {
+        if next == Next::Directory {
+            // What the directory does not say is no message's fault (promise G3).
+            return limits::FOREVER;
+        }
         let own = self.out(next).and_then(|out| out.route.expire);
         own.unwrap_or(self.config.delivery.expire)
     }

@@ -22,6 +22,8 @@ pub mod control;
 pub mod conversation;
 pub mod dates;
 pub mod deliver;
+#[cfg(feature = "ldap")]
+pub mod directory;
 pub mod door;
 pub mod dropping;
 pub mod envelopes;
@@ -46,6 +48,8 @@ pub mod pickups;
 pub mod policies;
 pub mod receive;
 pub mod relay;
+#[cfg(feature = "ldap")]
+pub mod resolving;
 pub mod resting;
 pub mod secure;
 pub mod sending;

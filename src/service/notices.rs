@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use crate::base::MsgId;
+use crate::base::limits;
 use crate::disk::badmail::Badmail;
 use crate::disk::badmail::Caps;
 use crate::disk::badmail::Entry;
@@ -128,8 +129,8 @@ async fn write(
     let from = (*door == Door::Smtp).then(|| came_from(origin));
     let now = service.clock.believed();
     // What waited for the setup to be mended has no end yet.
-    let ends = attempt.expires < NEVER;
     let left = attempt.expires.since(service.now());
+    let ends = attempt.expires < NEVER && left < limits::FOREVER / 2;
     // A recipient that waits on another way may not have been tried.
     let untried = Reason::ours(Status::new(4, 4, 7), "it has not been tried yet");
     let fates: Vec<Fate<'_>> = follows

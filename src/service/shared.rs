@@ -186,16 +186,17 @@ impl Service {
         }
     }
 
-    /// The ways of these recipients, each once.
+    /// The ways of these recipients, each once; of a message that the directory is to be asked about or not.
     fn ways_of<'a>(
         &self,
         live: &Live,
+        pending: bool,
         recipients: impl Iterator<Item = &'a Recipient>,
     ) -> Vec<(Next, &'a Domain)> {
         let (mut ways, mut seen) = (Vec::new(), BTreeSet::new());
         for recipient in recipients {
-            let domain = recipient.address.domain();
-            let next = live.next(domain);
+            let domain = recipient.destination();
+            let next = live.way(pending, recipient);
             // Nearly always there is one way.
             if ways.last().is_some_and(|(last, _)| *last == next) || !seen.insert(next) {
                 continue;
@@ -208,7 +209,11 @@ impl Service {
     /// The ways on which a message with this envelope goes out; `None` when it would begin more ways than there may
     /// be, unless it `must`.
     pub fn routed(&self, envelope: &Envelope, must: bool) -> Option<Vec<Next>> {
-        let named = self.ways_of(&self.live(), envelope.recipients.iter());
+        let named = {
+            let live = self.live();
+            let pending = live.is_pending(envelope);
+            self.ways_of(&live, pending, envelope.recipients.iter())
+        };
         let ways: Vec<Next> = named.iter().map(|(next, _)| *next).collect();
         let mut all = self.ways.borrow_mut();
         if !must && !all.have_room(&ways) {
@@ -308,7 +313,8 @@ impl Service {
         let recipients = waiting(envelope, stored.progress.as_ref())
             .into_iter()
             .filter_map(|at| envelope.recipients.get(at));
-        let ways = self.ways_of(&self.live(), recipients);
+        let live = self.live();
+        let ways = self.ways_of(&live, live.is_pending(envelope), recipients);
         for (next, domain) in &ways {
             if next.is_own() {
                 self.ways.borrow_mut().call(*next, domain);

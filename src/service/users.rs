@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use crate::base::Stamp;
+use crate::disk::stamp::Stamp;
 use crate::disk::users::Users as File;
 use crate::net::random;
 use crate::smtp::sasl::Verifier;
@@ -159,13 +159,18 @@ impl Users {
     /// What the file says now.
     fn fresh(&self) -> Result<MutexGuard<'_, State>, String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = rustix::fs::stat(&self.path).map(Stamp::from).ok();
+        let stamp = Stamp::of(&self.path).ok();
         if stamp.is_none() || state.stamp != stamp {
             *state = State::default();
             state.list = read(&self.path)?;
             state.stamp = stamp;
         }
         Ok(state)
+    }
+
+    /// Whether there is a user with this name.
+    pub fn knows(&self, name: &str) -> Result<bool, String> {
+        Ok(self.kept(name)?.is_some())
     }
 
     /// Whether this is the user's password.

@@ -11,9 +11,10 @@ import pathlib
 import pwd
 import shlex
 import shutil
+import signal
 import subprocess
 
-from subjects import Service, end
+from subjects import Service
 
 USERS = ("Debian-exim", "_smtpd", "_smtpq", "opensmtpd", "opensmtpq")
 
@@ -85,7 +86,12 @@ class Unpacked(Service):
 
     def stop(self):
         if self.process:
-            end(self.process)
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
         self.log.close()
 
 

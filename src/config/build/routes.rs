@@ -44,7 +44,9 @@ impl RouteReader<'_> {
         settings: &Settings,
         rewrite: &Rewrite,
     ) -> Option<(Routes, Vec<Route>)> {
-        let users = settings.one("users")?.get::<PathBuf>("file").is_some();
+        let block = settings.one("users")?;
+        let users = block.get::<PathBuf>("file").is_some()
+            || block.get::<bool>("directory").unwrap_or(false);
         let (mut rules, mut routes) = (Vec::<Rule>::new(), Vec::new());
         for block in settings.all("route") {
             let to: Vec<Pattern> = block.get("to")?;

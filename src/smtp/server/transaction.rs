@@ -88,6 +88,7 @@ impl Transaction {
                 } else {
                     TlsWish::Usual
                 },
+                resolved: false,
             },
             announced,
             size: 0,
@@ -116,6 +117,7 @@ impl Transaction {
             address: rcpt.address,
             notify: rcpt.notify.unwrap_or_default(),
             orcpt: rcpt.orcpt,
+            host: None,
         })
     }
 
