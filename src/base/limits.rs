@@ -399,6 +399,12 @@ pub const LDAP_MISSING: usize = 5;
 /// Log lines that wait for a receiver that is slow or gone, in bytes; what comes behind them is counted and left out.
 pub const LOG_HELD: usize = 64 * 1024;
 
+/// Events that wait for one hook; those that come behind them pass it by.
+pub const HOOK_QUEUE: u32 = 1000;
+
+/// What a hook is told of the recipients, in bytes: the kernel takes no longer variable than 128 KiB.
+pub const HOOK_RECIPIENTS: usize = 16 * 1024;
+
 /// What the log keeps of a command or a reply, in bytes.
 pub const LOG_TEXT: usize = 1024;
 /// How long what must not expire is tried: longer than any box runs, and short enough to be added to any time.

@@ -12,6 +12,8 @@ use crate::config::endpoint::At;
 use crate::config::fault::Complaint;
 use crate::config::fault::Fault;
 use crate::config::fault::Place;
+use crate::config::hooks;
+use crate::config::hooks::Hook;
 use crate::config::logging;
 use crate::config::logs::Log;
 use crate::config::model::Access;
@@ -118,6 +120,7 @@ impl Build {
             limits: self.limits(&settings.one("limits")?)?,
             delivery: self.delivery(&settings.one("delivery")?, &hostname)?,
             dkim: self.dkim(settings, &home)?,
+            hooks: self.hooks(settings)?,
             pickup: pickup(&settings.one("pickup")?)?,
             badmail: badmail(&settings.one("badmail")?)?,
             dns: dns(&settings.one("dns")?)?,
@@ -317,6 +320,23 @@ impl Build {
                 key: home.join(key),
                 forms: block.get::<&str>("canonicalization")?.parse().ok()?,
             });
+        }
+        Some(list)
+    }
+
+    fn hooks(&mut self, settings: &Settings) -> Option<Vec<Hook>> {
+        let mut list = Vec::new();
+        for block in settings.all("hook") {
+            match hooks::hook(block)? {
+                Some(hook) => {
+                    if hook.exec.first().is_none_or(|path| !path.starts_with('/')) {
+                        self.blame(block.place_of("exec"), Complaint::HookPath);
+                    }
+                    list.push(hook);
+                }
+                None if block.spoiled => {}
+                None => self.blame(block.place.clone(), Complaint::HalfOfHook),
+            }
         }
         Some(list)
     }

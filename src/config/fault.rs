@@ -128,6 +128,10 @@ pub enum Complaint {
     Below(&'static str, &'static str),
     /// A block of `[[dkim]]` that lacks a key.
     HalfOfDkim,
+    /// A block of `[[hook]]` that lacks one.
+    HalfOfHook,
+    /// A program that is not named by its whole path.
+    HookPath,
     /// A domain that stands in two places.
     DomainTwice(Domain),
     /// Alias domains, and no domain that they stand for.
@@ -232,6 +236,10 @@ impl fmt::Display for Complaint {
                  insecure_auth = true when that is meant",
             ),
             Self::Below(key, least) => write!(f, "`{key}` is below `{least}`; it must be at least that"),
+            Self::HalfOfHook => f.write_str("a hook needs `on` and `exec`; give both"),
+            Self::HookPath => f.write_str(
+                "the first part of `exec` must be the path of a program, from / on; no shell looks for it",
+            ),
             Self::HalfOfDkim => {
                 f.write_str("a signature needs `domain`, `selector` and `key_file`; give all three")
             }

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod endpoint;
 pub mod fault;
 pub mod flags;
+pub mod hooks;
 pub mod iis;
 pub mod import;
 pub mod kind;
@@ -158,6 +159,11 @@ mod tests {
                 let needed = ["domain='d.example'\n", "selector='s'\n", "key_file='/k'\n"];
                 let others = needed.iter().filter(|line| !line.starts_with(row.name()));
                 format!("[[dkim]]\n{}{line}", others.copied().collect::<String>())
+            }
+            "hook" => {
+                let needed = ["on=['drop']\n", "exec=['/y']\n"];
+                let others = needed.iter().filter(|line| !line.starts_with(row.name()));
+                format!("[[hook]]\n{}{line}", others.copied().collect::<String>())
             }
             "local" if row.name() == "alias_domains" => {
                 format!("[local]\ndomains = ['d.example']\n{line}")

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::endpoint;
 use crate::config::endpoint::At;
 use crate::config::endpoint::Tls;
+use crate::config::hooks::Hook;
 use crate::config::logs::Log;
 use crate::ldap::expand::Rules;
 use crate::mail::Address;
@@ -63,6 +64,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// What signs mail that goes out.
     pub dkim: Vec<Dkim>,
+    /// What is run when something happens.
+    pub hooks: Vec<Hook>,
     /// The pickup folder.
     pub pickup: Pickup,
     /// The badmail folder.

@@ -51,7 +51,7 @@ impl Sample<'_> {
             Some((first, more)) => (Some(*first), more),
             None => (None, blocks),
         };
-        // An empty [[route]] or [[dkim]] would be a mistake, an empty [[listen]] a listener.
+        // An empty [[route]], [[dkim]] or [[hook]] would be a mistake, an empty [[listen]] a listener.
         let off = if section.many && first.is_none() {
             "#"
         } else {
@@ -196,10 +196,13 @@ mod tests {
         let (_, back) = back.split_once("\n\n\n").unwrap();
         let (between, back) = back.split_once("\n#[[dkim]]").unwrap();
         let (_, back) = back.split_once("\n\n\n").unwrap();
+        let (more, back) = back.split_once("\n#[[hook]]").unwrap();
+        let (_, back) = back.split_once("\n\n\n").unwrap();
         let unset: Vec<_> = ROWS.iter().filter(|row| row.default.is_none()).collect();
         let lines: Vec<&str> = front
             .lines()
             .chain(between.lines())
+            .chain(more.lines())
             .chain(back.lines())
             .filter_map(|line| match line.strip_prefix('#') {
                 Some(setting) if !setting.starts_with(' ') => Some(setting),

@@ -3,6 +3,7 @@
 //! From this table come the parser's errors, `Config::default`, the commented sample, the manual and
 //! `mailroot config --all`. A row is written when what it sets works, never before: a key that does nothing is a lie.
 
+use crate::config::hooks;
 use crate::config::kind::Kind;
 use crate::config::logs;
 use crate::smtp::sasl::mechanism;
@@ -170,6 +171,14 @@ pub const SECTIONS: &[Section] = &[
         help: "The folder for what could be neither delivered nor returned. The oldest goes first when a cap is reached.",
     },
     Section {
+        name: "hook",
+        many: true,
+        help: "Programs that are run when something happens, one block for each; the place of the event sinks of IIS. A \
+               program has the message on its standard input, if it is about one, and facts in MAILROOT_ variables: \
+               _EVENT, _SERVER, and as far as they apply _ID, _SENDER, _RECIPIENTS (one a line), _WHY, _FILE, _WAY. What \
+               it says first on standard error is logged. No other mail waits for it.",
+    },
+    Section {
         name: "dns",
         many: false,
         help: "How names are looked up.",
@@ -182,7 +191,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "log",
         many: false,
-        help: "What is written to standard error.",
+        help: "What is written down, in which form, and where to.",
     },
     Section {
         name: "control",
@@ -1127,6 +1136,35 @@ pub const ROWS: &[Row] = &[
         Kind::Wait(1, 3650 * DAY),
         "30d",
         "How long a message stays; looked at when another one comes and when the service starts.",
+    ),
+    // Hooks.
+    Row::unset(
+        "hook.on",
+        Kind::List(&Kind::Word(hooks::EVENTS)),
+        "held, well",
+        "When it is run: a message has arrived (and waits until the program has ended), was put into the drop folder or \
+         into badmail; a way is down, is held (its setup is at fault), or is well: each change once.",
+    )
+    .iis("smtpreg.vbs", "OnArrival sinks"),
+    Row::unset(
+        "hook.exec",
+        Kind::List(&Kind::Text),
+        "/usr/local/bin/tell, owner",
+        "The program and its arguments, run without a shell. If it ends with 65 on arrival, the message is returned to \
+         its sender as refused; with any other end, or none in time, it goes on its way. Do not take it for a lock.",
+    ),
+    Row::set(
+        "hook.timeout",
+        Kind::Wait(1, HOUR),
+        "30s",
+        "How long it may take; then it is killed, with everything it has started. A message that has arrived waits no \
+         longer for the turn of its program, either.",
+    ),
+    Row::set(
+        "hook.at_once",
+        Kind::Int(1, 16),
+        "2",
+        "How often it may run at the same time. What comes meanwhile waits its turn.",
     ),
     // Names.
     Row::set(

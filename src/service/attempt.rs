@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::MsgId;
 use crate::base::Tick;
+use crate::config::hooks::On;
 use crate::disk::fault::LoadError;
 use crate::disk::stored::StoredMessage;
 use crate::mail::Domain;
@@ -16,6 +17,7 @@ use crate::queue::progress::TOLD_DELAY;
 use crate::queue::schedule::Waiting;
 use crate::service::dates;
 use crate::service::event::Event;
+use crate::service::hooks;
 use crate::service::log::emit;
 use crate::service::shared::Service;
 use crate::service::shared::waiting;
@@ -191,9 +193,9 @@ pub fn way_well(service: &Service, next: Next) {
     let news = service.ways.borrow_mut().way(next).health.on_success(now);
     if news {
         service.health.ring();
-        emit(&Event::WayWell {
-            way: &service.way_name(next),
-        });
+        let way = &service.way_name(next);
+        emit(&Event::WayWell { way });
+        hooks::way(service, On::Well, way, "");
         // One probe found out; the others may follow.
         service.due.ring();
     }

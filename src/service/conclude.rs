@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::MsgId;
 use crate::base::Tick;
+use crate::config::hooks::On;
 use crate::mail::Outcome;
 use crate::mail::Reason;
 use crate::mail::Status;
@@ -21,6 +22,7 @@ use crate::service::event::Event;
 use crate::service::fold::Follows;
 use crate::service::fold::Life;
 use crate::service::fold::fold;
+use crate::service::hooks;
 use crate::service::log::emit;
 use crate::service::notices;
 use crate::service::shared::Service;
@@ -221,6 +223,11 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
     service.watch_clock();
     let chance = random::chance();
     let text = why.to_string();
+    let before = {
+        let mut ways = service.ways.borrow_mut();
+        let health = &ways.way(next).health;
+        (health.down_for(service.now()).is_some(), health.is_held())
+    };
     let (wait, mut gone) = service.ways.borrow_mut().on_failure(
         next,
         service.now(),
@@ -243,6 +250,11 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
             why: why_text,
             wait_secs,
         });
+    }
+    if before != (true, held) {
+        // Each probe is an event; that it still fails is no news for a program.
+        let on = if held { On::Held } else { On::Down };
+        hooks::way(service, on, way, why_text);
     }
     service.health.ring();
     // What waits for this way waits longer than its owner wants it to be in memory alone.

@@ -19,6 +19,7 @@ use crate::mail::report::Action;
 use crate::policy::route::Next;
 use crate::service::attempt;
 use crate::service::conclude;
+use crate::service::hooks;
 use crate::service::shared::Service;
 
 /// Drops what is due, until nothing is.
@@ -36,6 +37,7 @@ pub async fn session(service: &Rc<Service>) {
         };
         let (body, written) = service.worker.run(job).await;
         attempt.message.body = body;
+        let path = written.as_ref().ok().cloned();
         let outcome = match written {
             Ok(path) => Outcome::Done(Reason::ours(
                 Status::new(2, 0, 0),
@@ -43,6 +45,10 @@ pub async fn session(service: &Rc<Service>) {
             )),
             Err(fault) => Outcome::Later(fault.reason()),
         };
+        if let Some(path) = &path {
+            let envelope = &attempt.message.stored.accept.envelope;
+            hooks::dropped(service, id, envelope, attempt.message.body.clone(), path);
+        }
         attempt.done = Some(Action::Delivered);
         let all = attempt.recipients.iter();
         let outcomes = all.map(|&at| (at, outcome.clone())).collect();

@@ -214,6 +214,21 @@ pub enum Event<'a> {
     },
     /// A command or a reply, where the dialogue is wanted among the events.
     Dialogue(&'a Exchange<'a>),
+    /// A program of the owner has run. `about` is a message or a way.
+    HookRan {
+        exec: &'a str,
+        on: &'a str,
+        about: &'a str,
+        code: i32,
+        said: &'a str,
+    },
+    /// It could not, or not to its end.
+    HookFailed {
+        exec: &'a str,
+        on: &'a str,
+        about: &'a str,
+        why: &'a str,
+    },
     /// So many lines could not be written in time.
     LogLost {
         lines: u64,
@@ -258,6 +273,7 @@ impl Event<'_> {
             | Self::StsFailed { .. }
             | Self::OrderRefused { .. }
             | Self::LogLost { .. }
+            | Self::HookFailed { .. }
             | Self::ClientRefused { .. } => Level::Warn,
             Self::SessionFailed { .. } => Level::Debug,
             _ => Level::Info,
@@ -564,6 +580,32 @@ impl Event<'_> {
                 put("out", Number(said.sent));
                 put("ms", Number(said.millis));
                 "dialogue"
+            }
+            Self::HookRan {
+                exec,
+                on,
+                about,
+                code,
+                said,
+            } => {
+                put("exec", Text(exec));
+                put("on", Text(on));
+                put("about", Text(about));
+                put("code", Number(u64::try_from(*code).unwrap_or(0)));
+                put("said", Text(said));
+                "hook-ran"
+            }
+            Self::HookFailed {
+                exec,
+                on,
+                about,
+                why,
+            } => {
+                put("exec", Text(exec));
+                put("on", Text(on));
+                put("about", Text(about));
+                put("why", Text(why));
+                "hook-failed"
             }
             Self::LogLost { lines } => {
                 put("lines", Number(*lines));

@@ -35,6 +35,7 @@ use crate::service::certificate::Certificate;
 #[cfg(feature = "ldap")]
 use crate::service::directory::Directory;
 use crate::service::door::Door;
+use crate::service::program::Hook;
 use crate::service::sign;
 use crate::service::users::Users;
 use crate::smtp::client::settings;
@@ -60,6 +61,8 @@ pub struct Live {
     pub directory: Option<Directory>,
     /// What signs mail that goes out.
     pub signers: Vec<Signer>,
+    /// What is run when something happens.
+    pub hooks: Vec<Rc<Hook>>,
     /// TLS to servers of MTA-STS policies, and to exchangers that such a policy speaks of.
     pub sts_tls: tls::Client,
 }
@@ -136,6 +139,7 @@ impl Live {
             users,
             aliases,
             signers: sign::signers(&config)?,
+            hooks: config.hooks.iter().map(Hook::of).collect(),
             config,
         }))
     }

@@ -37,6 +37,7 @@ use crate::queue::schedule::NEVER;
 use crate::service::attempt::Attempt;
 use crate::service::event::Event;
 use crate::service::fold::Follows;
+use crate::service::hooks;
 use crate::service::intake::Intake;
 use crate::service::log::emit;
 use crate::service::shared::Service;
@@ -270,10 +271,15 @@ pub async fn to_badmail(
     let those: HashSet<usize> = given_up.iter().copied().collect();
     let top = lines::of(envelope, |at| those.contains(&at));
     let (badmail, mut body) = (badmail(service), attempt.message.body.clone());
-    let job = move || keep(&badmail, id, &top, &mut body, &verdict);
-    match service.worker.run(job).await {
+    let job = move || {
+        let kept = keep(&badmail, id, &top, &mut body, &verdict);
+        (body, kept)
+    };
+    let (body, kept) = service.worker.run(job).await;
+    match kept {
         Ok(()) => {
             emit(&Event::Badmail { id, why: &why });
+            hooks::kept(service, id, envelope, body, &why);
             prune(service).await;
             true
         }

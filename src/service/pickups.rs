@@ -31,6 +31,7 @@ use crate::mail::header::Field;
 use crate::mail::header::Plan;
 use crate::mail::trace::Origin;
 use crate::queue::Door;
+use crate::service::arrival;
 use crate::service::event::Event;
 use crate::service::intake::Intake;
 use crate::service::intake::NotTaken;
@@ -489,7 +490,7 @@ async fn store(
                     why: &error.to_string(),
                 });
             }
-            service.schedule(taken.id, &taken.ways);
+            arrival::arrived(service, taken);
             Took::Done
         }
         Err(why @ (NotTaken::Hops(_) | NotTaken::TooMany)) => {

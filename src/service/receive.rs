@@ -28,6 +28,7 @@ use crate::net::clock;
 use crate::net::listen::Listener;
 use crate::net::within::Patience;
 use crate::service::aliases;
+use crate::service::arrival;
 use crate::service::clients::Full;
 use crate::service::clients::Place;
 use crate::service::door;
@@ -559,8 +560,9 @@ async fn commit(
     let facts = incoming.walker.facts();
     match incoming.intake.finish(service, envelope, facts, None).await {
         Ok(taken) => {
-            service.schedule(taken.id, &taken.ways);
-            Ok(taken.id)
+            let id = taken.id;
+            arrival::arrived(service, taken);
+            Ok(id)
         }
         Err(NotTaken::Hops(_)) => Err(Fault::Loop),
         Err(NotTaken::TooMany) => Err(fault(&Refused::TooLarge)),
