@@ -76,7 +76,9 @@ impl Keeper {
     /// Runs the server once, and rests until it is to run again. Answers who started it; `None` is the end.
     async fn run(&mut self, starter: Reply) -> Option<Reply> {
         let Post { line, config } = &self.post;
-        let ended = start::run(config.clone(), line, starter, &mut self.socket).await;
+        // Boxed, so that what a start needs once takes no room in what is kept.
+        let ended = Box::pin(start::run(config.clone(), line, starter, &mut self.socket));
+        let ended = ended.await;
         let rest = match ended {
             Ok(Ended::Over) => return None,
             Ok(Ended::Stopped(reply, since)) => {

@@ -96,7 +96,8 @@ fn supervise(
     let all = async {
         if let Ok(post) = served.recv().await {
             let line = post.line.clone();
-            keeper::keep(post).await;
+            // Boxed, it is not moved from layer to layer, each with room for it on a stack that is never given back.
+            Box::pin(keeper::keep(post)).await;
             line.report(News::Ended);
         }
         supervising.await

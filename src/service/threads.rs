@@ -18,7 +18,7 @@ pub fn run(post: Post) -> io::Result<JoinHandle<()>> {
     let name: String = name.filter(|c| *c != '\0').collect();
     let work = move || {
         let farewell = Farewell(post.line.clone());
-        if let Err(error) = ready::block_on(keeper::keep(post)) {
+        if let Err(error) = ready::block_on(Box::pin(keeper::keep(post))) {
             let error = StartError::Io(error.to_string());
             farewell.0.report(News::Failed(error, None));
         }
