@@ -395,8 +395,9 @@ async fn end(service: &Service, line: &Line, socket: &Socket, mut stopper: Optio
     let noted = service.clock.believed().unwrap_or(service.clock.floor());
     service.journal.clock(noted, service.running());
     let _ = memory_first::write_all(service).await;
-    let queued = service.journal.usage().messages;
     service.journal.close().await;
+    // Only now it has counted what was completed last.
+    let queued = service.journal.usage().messages;
     let live = service.live();
     for listen in &live.config.listen {
         if let At::Unix(path) = &listen.address {
