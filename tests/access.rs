@@ -317,3 +317,36 @@ fn operators_who_say_nothing_or_take_nothing_keep_nobody_waiting() {
     assert!(text.is_empty() || text.starts_with("refused\n"), "{text}");
     service.stop();
 }
+
+#[test]
+fn a_listener_does_without_extensions_that_its_clients_use_wrongly() {
+    let folder = Folder::new("without");
+    let text = "[[listen]]\naddress = '127.0.0.1:0'\nwithout = ['CHUNKING', 'dsn', 'SMTPUTF8', 'LIMITS', 'ETRN']\n\
+                [access]\netrn = ['127.0.0.0/8']\n";
+    let service = service(&folder, &text.replace("dsn", "DSN"));
+    let mut talk = Talk::connect(service.address);
+    let offered = talk.say("EHLO x");
+    for name in [
+        "CHUNKING",
+        "BINARYMIME",
+        "DSN",
+        "SMTPUTF8",
+        "LIMITS",
+        "ETRN",
+    ] {
+        assert!(!offered.contains(name), "{offered}");
+    }
+    assert!(
+        offered.contains("PIPELINING") && offered.contains("8BITMIME"),
+        "{offered}"
+    );
+    assert!(
+        talk.say("MAIL FROM:<a@x.example> RET=HDRS")
+            .starts_with("555 ")
+    );
+    assert!(talk.say("ETRN x.example").starts_with("502 "));
+    assert!(talk.say("MAIL FROM:<a@x.example>").starts_with("250 "));
+    assert!(talk.say("RCPT TO:<b@x.example>").starts_with("250 "));
+    assert!(talk.say("BDAT 0 LAST").starts_with("502 "));
+    service.stop();
+}

@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, Talk, have, must};
+use common::{Folder, MAILROOT, Mailroot, Talk, have, must, user};
 
 /// `\0tim\0hunter2` and `\0eve\0hunter2`.
 const TIM: &str = "AUTH PLAIN AHRpbQBodW50ZXIy";
@@ -34,12 +34,8 @@ struct Post {
 impl Post {
     fn new(name: &str) -> Self {
         let folder = Folder::new(name);
-        let users = folder.path().join("users");
-        for user in ["tim", "eve"] {
-            let mut command = Command::new(MAILROOT);
-            command.args(["passwd", "--users"]).arg(&users).arg(user);
-            must(&mut command, b"hunter2\n");
-        }
+        let users = user(folder.path(), "tim", "hunter2");
+        user(folder.path(), "eve", "hunter2");
         let office = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = office.local_addr().unwrap().port();
         let home = folder.path().join("home");

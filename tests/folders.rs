@@ -13,10 +13,10 @@ use mailroot::disk::badmail::Badmail;
 use mailroot::disk::badmail::Caps;
 use mailroot::disk::badmail::Verdict;
 use mailroot::disk::drop::DropFolder;
+use mailroot::disk::envelope;
+use mailroot::disk::envelope::Given;
 use mailroot::disk::folders::Folders;
 use mailroot::disk::folders::sync_folder;
-use mailroot::disk::letter;
-use mailroot::disk::letter::Given;
 use mailroot::disk::letter::Letter;
 use mailroot::disk::pickup;
 use mailroot::disk::pickup::Claim;
@@ -53,7 +53,7 @@ fn take(folders: &Folders, id: u64) -> Claim {
 
 fn read(claim: Claim, dots: Dots) -> (Given, Vec<u8>) {
     let domain = Domain::parse("nas.lan").unwrap();
-    let given = letter::envelope(&claim, dots, &domain).unwrap();
+    let given = envelope::envelope(&claim, dots, &domain).unwrap();
     let plan = Plan {
         repair: true,
         without: &[Field::Bcc, Field::ResentBcc, Field::ReturnPath],
@@ -178,7 +178,7 @@ fn ten_thousand_files_at_once_are_taken_once_each() {
             let id = MsgId::from_number(u64::try_from(seen.len()).unwrap());
             let claim =
                 pickup::claim(&folders.pickup, &name, &folders.sorttemp, id, &RULES).unwrap();
-            let given = letter::envelope(&claim, Dots::Never, &domain).unwrap();
+            let given = envelope::envelope(&claim, Dots::Never, &domain).unwrap();
             let to = given
                 .envelope
                 .recipients
@@ -200,7 +200,7 @@ fn a_malformed_file_goes_to_badmail_as_it_was() {
     fs::write(folders.pickup.join("odd \u{202e} name"), file).unwrap();
     let claim = take(&folders, 3);
     let domain = Domain::parse("nas.lan").unwrap();
-    let fault = letter::envelope(&claim, Dots::Never, &domain).unwrap_err();
+    let fault = envelope::envelope(&claim, Dots::Never, &domain).unwrap_err();
     let caps = Caps {
         bytes: 1_000_000,
         count: 10,

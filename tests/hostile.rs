@@ -137,8 +137,8 @@ fn when_every_place_is_taken_the_silent_make_room_for_mail() {
             break greeting;
         }
         assert!(start.elapsed() < PATIENCE, "nobody went");
-        // Not to wait for anything: to be no flood.
-        std::thread::sleep(Duration::from_millis(50));
+        // Whose turn it is to go says nothing and hears nothing until it has been silent for long.
+        idle[0].hears_nothing_for(limits::IDLE_GOES);
     };
     assert!(greeting.starts_with("220"), "{greeting}");
     println!("a stranger's turn came after {:?}", start.elapsed());

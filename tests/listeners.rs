@@ -16,11 +16,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::{
-    Folder, MAILROOT, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, must, run,
+    Folder, MAILROOT, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, must, run, user,
 };
 
 /// What every Python script below begins with: a client that believes any certificate, and short replies.
@@ -48,17 +47,6 @@ fn python(script: &str, port: u16, args: &[&str]) -> String {
     let mut command = Command::new("python3");
     command.args(["-c", &script, &port.to_string()]).args(args);
     must(&mut command, b"")
-}
-
-/// Writes a file of users with this one in it.
-fn user(folder: &Path, name: &str, password: &str) -> PathBuf {
-    let file = folder.join("users");
-    let mut command = Command::new(MAILROOT);
-    command.args(["passwd", "--users"]).arg(&file).arg(name);
-    must(&mut command, format!("{password}\n").as_bytes());
-    let mode = fs::metadata(&file).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    file
 }
 
 /// The one file in the drop folder, waited for by the log.

@@ -20,32 +20,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use common::messages::{awkward, large};
 use common::postfix::Postfix as OwnPostfix;
 use common::{Folder, Mailroot, as_sunk, command, have, must};
 
 const PASSWORD: &str = "open sesame";
-
-/// A message with what breaks careless relays: leading dots, long lines, trailing blanks, 8-bit text, tabs, and an
-/// empty line at the end.
-fn awkward() -> String {
-    let long = "x".repeat(990);
-    format!(
-        "From: Alice <alice@nas.example>\r\nTo: Bob <bob@office.example>\r\nSubject: =?UTF-8?Q?B=C3=BCro?=\r\n\
-         Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <awkward@nas.example>\r\n\
-         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\
-         X-Folded: one\r\n\ttwo\r\n   three\r\n\r\n\
-         .\r\n..\r\n.dot\r\n\r\n{long}\r\nB\u{fc}ro \u{2603}\r\ntrailing  \t\r\n\ttab\r\nFrom here\r\n\r\n"
-    )
-}
-
-/// Some 300 kB: a body that does not fit into a journal record.
-fn large() -> String {
-    let mut text = awkward();
-    for n in 0..4000 {
-        text.push_str(&format!("line {n} {}\r\n", "0123456789".repeat(7)));
-    }
-    text
-}
 
 /// A certificate for localhost and its key in this folder.
 fn certificate(dir: &Path) {

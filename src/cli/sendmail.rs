@@ -12,178 +12,36 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use lexopt::Arg;
-
-use crate::base::Escaped;
 use crate::base::limits;
 use crate::cli::load;
-use crate::cli::sysexits;
+use crate::cli::sendmail::input::Input;
+use crate::cli::sendmail::order::bare;
+use crate::cli::sendmail::order::bare_domain;
+use crate::cli::sendmail::order::parse_bare;
+use crate::cli::sendmail::order::push_new;
 use crate::config::Flags;
 use crate::disk::accounts::user_name;
 use crate::disk::submit::Submission;
-use crate::mail::address::BadAddress;
-use crate::mail::domain::Domain;
 use crate::mail::header::Field;
 use crate::mail::header::Plan;
 use crate::mail::header::Walker;
 use crate::mail::list;
-use crate::mail::list::BadEntry;
-use crate::mail::list::Mailbox;
+
+mod fault;
+mod input;
+mod order;
+
+pub use fault::Fault;
+pub use order::Mode;
+pub use order::Order;
+pub use order::parse;
+pub use order::recipients;
 
 /// Where mail is put when nothing says otherwise; the same as the default of `home` in the configuration.
 pub const HOME: &str = "/var/spool/mailroot";
 
 /// Where `mailroot install` and the packages put the configuration.
 const CONFIG: &str = "/etc/mailroot.toml";
-
-/// Stands for the domain of a bare name until the service knows better; cut off again before it is written.
-const BARE: &str = "bare.invalid";
-
-/// What the caller wants.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Send what comes on standard input.
-    #[default]
-    Submit,
-    /// `-bp`: show the queue.
-    Queue,
-    /// `-bs`: speak SMTP on standard input and output.
-    Smtp,
-    /// `-q`: try what is queued now.
-    Flush,
-    /// `-bi`: there is no alias database to build; all is well.
-    Ignore,
-}
-
-/// The arguments, read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Order {
-    /// What to do.
-    pub mode: Mode,
-    /// `-C`: the configuration whose home counts.
-    pub config: Option<PathBuf>,
-    /// `--home`.
-    pub home: Option<PathBuf>,
-    /// `-t`: recipients from the header, besides those given.
-    pub from_header: bool,
-    /// `-i`, `-oi`: a lone dot is text.
-    pub dots_are_text: bool,
-    /// `-f`, `-r`.
-    sender: Option<Mailbox>,
-    /// `-F`.
-    name: Option<String>,
-    recipients: Vec<String>,
-    notify: Option<String>,
-    ret: Option<&'static str>,
-    envid: Option<String>,
-}
-
-impl Order {
-    /// Sets the sender, as `-f` does: empty or `<>` is the null sender.
-    pub fn set_sender(&mut self, value: &OsString) -> Result<(), Fault> {
-        self.sender = Some(sender(value)?);
-        Ok(())
-    }
-
-    /// Adds recipients that [`recipients`] has read.
-    pub fn add_recipients(&mut self, list: Vec<String>) {
-        for address in list {
-            push_new(address, &mut self.recipients);
-        }
-    }
-}
-
-/// Why nothing was sent.
-#[derive(Debug)]
-pub enum Fault {
-    /// An argument that makes no sense.
-    Usage(String),
-    /// An address among the arguments that cannot be read.
-    Address(BadEntry),
-    /// An address in the header that cannot be read.
-    HeaderAddress(BadEntry),
-    /// `-t`, and nobody in To, Cc or Bcc.
-    NoRecipient,
-    /// `-t`, and a header that is larger than is read.
-    HeaderTooLarge,
-    /// More recipients than a message may have.
-    TooMany,
-    /// Standard input cannot be read.
-    Input(io::Error),
-    /// The pickup folder cannot be written to.
-    Output(PathBuf, io::Error),
-    /// The configuration cannot be used.
-    Config(load::Stop),
-}
-
-impl Fault {
-    /// The exit code, from sysexits.
-    pub fn code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => sysexits::USAGE,
-            Self::Address(_) => sysexits::NOUSER,
-            Self::HeaderAddress(_) | Self::NoRecipient | Self::HeaderTooLarge | Self::TooMany => {
-                sysexits::DATAERR
-            }
-            Self::Input(_) => sysexits::IOERR,
-            Self::Output(_, err) => match err.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => sysexits::CONFIG,
-                io::ErrorKind::PermissionDenied => sysexits::NOPERM,
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => sysexits::TEMPFAIL,
-                io::ErrorKind::ReadOnlyFilesystem => sysexits::CANTCREAT,
-                _ => sysexits::IOERR,
-            },
-            Self::Config(stop) => stop.code(),
-        }
-    }
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(why) => f.write_str(why),
-            Self::Address(bad) => bad.fmt(f),
-            Self::HeaderAddress(bad) => write!(f, "nothing was sent: {bad}"),
-            Self::NoRecipient => f.write_str(
-                "nothing was sent: with -t the recipients stand in To, Cc or Bcc, and there are none",
-            ),
-            Self::HeaderTooLarge => write!(
-                f,
-                "nothing was sent: with -t the header may have {} bytes; name the recipients as arguments",
-                limits::HEADER_BLOCK
-            ),
-            Self::TooMany => write!(
-                f,
-                "nothing was sent: a message may have {} recipients",
-                limits::RECIPIENTS
-            ),
-            Self::Input(err) => {
-                write!(f, "nothing was sent: cannot read standard input: {err}")
-            }
-            Self::Output(path, err) => {
-                write!(f, "nothing was sent: cannot write to {}: {err}", path.display())?;
-                match err.kind() {
-                    io::ErrorKind::NotFound => {
-                        f.write_str("; start the service once, or name its folder with --home")
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        f.write_str("; the folder should have mode 1733 and be reachable")
-                    }
-                    _ => Ok(()),
-                }
-            }
-            Self::Config(stop) => stop.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl From<lexopt::Error> for Fault {
-    fn from(err: lexopt::Error) -> Self {
-        Self::Usage(err.to_string())
-    }
-}
 
 /// Runs it. What is not for the pickup folder goes to `elsewhere`, with the home it is about.
 pub fn run(
@@ -212,70 +70,6 @@ pub fn run(
 #[allow(clippy::print_stderr, reason = "the command line speaks to its caller")]
 pub fn complain(fault: &dyn fmt::Display) {
     eprintln!("sendmail: {fault}");
-}
-
-/// Reads the arguments, without the program's name.
-pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, Fault> {
-    let mut order = Order::default();
-    let mut args = lexopt::Parser::from_args(args);
-    while let Some(arg) = args.next()? {
-        match arg {
-            Arg::Short('t') => order.from_header = true,
-            Arg::Short('i') => order.dots_are_text = true,
-            Arg::Short('o') => {
-                // Error, delivery and queue modes are the service's; only the dot is ours.
-                let option = args.optional_value().unwrap_or_default();
-                order.dots_are_text |= option == "i";
-            }
-            Arg::Short('f' | 'r') => order.set_sender(&args.value()?)?,
-            Arg::Short('F') => order.name = Some(text(args.value()?)),
-            Arg::Short('b') => {
-                order.mode = match args.value()?.to_str() {
-                    Some("m") => Mode::Submit,
-                    Some("p") => Mode::Queue,
-                    Some("s" | "S") => Mode::Smtp,
-                    Some("i") => Mode::Ignore,
-                    Some("d" | "D") => {
-                        return Err(Fault::Usage(
-                            "-bd is not offered; start the service with `mailroot run`".into(),
-                        ));
-                    }
-                    Some("v" | "t") => {
-                        return Err(Fault::Usage(
-                            "addresses are not looked up here; send a message, then `mailroot queue list` shows what becomes of it".into(),
-                        ));
-                    }
-                    _ => return Err(Fault::Usage("-b takes one of m, p, s, i".into())),
-                };
-            }
-            Arg::Short('q') => {
-                args.optional_value();
-                order.mode = Mode::Flush;
-            }
-            Arg::Short('I') => order.mode = Mode::Ignore,
-            Arg::Short('N') => order.notify = Some(notify(args.value()?)?),
-            Arg::Short('R') => order.ret = Some(ret(args.value()?)?),
-            Arg::Short('V') => order.envid = Some(envid(args.value()?)?),
-            Arg::Short('C') | Arg::Long("config") => order.config = Some(args.value()?.into()),
-            Arg::Long("home") => order.home = Some(args.value()?.into()),
-            // Taken and of no effect here.
-            Arg::Short('B' | 'O' | 'L' | 'X' | 'h' | 'p' | 'M' | 'Q' | 'D') => {
-                args.value()?;
-            }
-            Arg::Short('A' | 'd' | 'e' | 'x') => {
-                args.optional_value();
-            }
-            Arg::Short('U' | 'G' | 'v' | 'n' | 'm' | 's' | 'E') => {}
-            Arg::Value(value) => recipients(&value, &mut order.recipients)?,
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    if order.mode == Mode::Submit && !order.from_header && order.recipients.is_empty() {
-        return Err(Fault::Usage(
-            "who is it for? Name the recipients, or use -t to take them from the header".into(),
-        ));
-    }
-    Ok(order)
 }
 
 /// Where the folders are: `--home`, the configuration's, `MAILROOT_HOME`, or the usual place.
@@ -311,11 +105,7 @@ pub fn login() -> String {
 /// Writes the message into the pickup folder of `home`. `user` is the sender when none was named.
 pub fn submit(order: &Order, home: &Path, user: &str, input: &mut dyn Read) -> Result<(), Fault> {
     let folder = home.join("pickup");
-    let mut input = Input {
-        read: input,
-        dot: (!order.dots_are_text).then_some(At::LineStart),
-        block: Vec::new(),
-    };
+    let mut input = Input::new(input, order.dots_are_text);
     let mut recipients = order.recipients.clone();
     let mut walker = order.from_header.then(|| {
         Walker::new(Plan {
@@ -401,77 +191,6 @@ fn top(order: &Order, user: &str, recipients: &[String]) -> String {
     top
 }
 
-/// Standard input in steps, up to the lone dot when that counts.
-struct Input<'a> {
-    read: &'a mut dyn Read,
-    dot: Option<At>,
-    block: Vec<u8>,
-}
-
-/// Where the search for a lone dot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
-    LineStart,
-    /// A dot at a line start, which is held.
-    Held,
-    /// And a CR behind it, held too.
-    HeldCr,
-    Text,
-}
-
-impl Input<'_> {
-    /// Puts the next bytes into `block`; false when these were the last.
-    fn step(&mut self) -> Result<bool, Fault> {
-        self.block.resize(limits::BODY_STEP, 0);
-        let count = loop {
-            match self.read.read(&mut self.block) {
-                Ok(count) => break count,
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                Err(err) => return Err(Fault::Input(err)),
-            }
-        };
-        self.block.truncate(count);
-        let Some(mut at) = self.dot else {
-            return Ok(count > 0);
-        };
-        let mut kept = Vec::with_capacity(count.saturating_add(2));
-        for &byte in &self.block {
-            at = match (at, byte) {
-                (At::LineStart, b'.') => At::Held,
-                (At::Held, b'\r') => At::HeldCr,
-                (At::Held | At::HeldCr, b'\n') => {
-                    self.block = kept;
-                    return Ok(false);
-                }
-                (before, byte) => {
-                    kept.extend_from_slice(match before {
-                        At::Held => b".",
-                        At::HeldCr => b".\r",
-                        At::LineStart | At::Text => b"",
-                    });
-                    kept.push(byte);
-                    if byte == b'\n' {
-                        At::LineStart
-                    } else {
-                        At::Text
-                    }
-                }
-            };
-        }
-        if count == 0 {
-            // A dot that no line end followed is text.
-            kept.extend_from_slice(match at {
-                At::Held => b".",
-                At::HeldCr => b".\r",
-                At::LineStart | At::Text => b"",
-            });
-        }
-        self.dot = Some(at);
-        self.block = kept;
-        Ok(count > 0)
-    }
-}
-
 /// Adds the recipients of a header to those that were named.
 fn from_header(block: &[u8], recipients: &mut Vec<String>) -> Result<(), Fault> {
     let domain = bare_domain();
@@ -489,103 +208,6 @@ fn from_header(block: &[u8], recipients: &mut Vec<String>) -> Result<(), Fault> 
         return Err(Fault::NoRecipient);
     }
     Ok(())
-}
-
-/// The addresses of an argument, which may be a list.
-pub fn recipients(value: &OsString, recipients: &mut Vec<String>) -> Result<(), Fault> {
-    let domain = bare_domain();
-    let entries = list::mailboxes(value.as_encoded_bytes(), domain.as_ref());
-    if entries.is_empty() {
-        return Err(Fault::Address(BadEntry {
-            text: Escaped(value.as_encoded_bytes()).to_string(),
-            why: BadAddress::Empty,
-        }));
-    }
-    for entry in entries {
-        let mailbox = entry.map_err(Fault::Address)?;
-        let address = mailbox.address.ok_or(Fault::Address(BadEntry {
-            text: "<>".into(),
-            why: BadAddress::Empty,
-        }))?;
-        push_new(bare(&address.to_string()), recipients);
-    }
-    Ok(())
-}
-
-/// Few enough for a search through all: what comes from a header is without repeats already.
-fn push_new(address: String, recipients: &mut Vec<String>) {
-    if recipients.len() > 100 || !recipients.contains(&address) {
-        recipients.push(address);
-    }
-}
-
-fn sender(value: &OsString) -> Result<Mailbox, Fault> {
-    let bytes = value.as_encoded_bytes().trim_ascii();
-    if bytes.is_empty() {
-        return Ok(Mailbox {
-            name: String::new(),
-            address: None,
-        });
-    }
-    list::mailbox(bytes, bare_domain().as_ref()).map_err(Fault::Address)
-}
-
-fn parse_bare(name: &str) -> Result<(), BadAddress> {
-    crate::mail::address::Address::parse_with(name, bare_domain().as_ref()).map(|_| ())
-}
-
-fn bare_domain() -> Option<Domain> {
-    Domain::parse(BARE).ok()
-}
-
-/// The address as it was written: without the domain that stood in for none.
-fn bare(address: &str) -> String {
-    address
-        .strip_suffix(BARE)
-        .and_then(|front| front.strip_suffix('@'))
-        .unwrap_or(address)
-        .to_owned()
-}
-
-fn notify(value: OsString) -> Result<String, Fault> {
-    let text = text(value).to_ascii_lowercase();
-    let known = |word: &str| matches!(word.trim(), "success" | "failure" | "delay");
-    if text == "never" || text.split(',').all(known) {
-        Ok(text)
-    } else {
-        Err(Fault::Usage(
-            "-N takes never, or a list of success, failure and delay".into(),
-        ))
-    }
-}
-
-fn ret(value: OsString) -> Result<&'static str, Fault> {
-    match text(value).to_ascii_lowercase().as_str() {
-        "full" => Ok("full"),
-        "hdrs" => Ok("hdrs"),
-        _ => Err(Fault::Usage("-R takes full or hdrs".into())),
-    }
-}
-
-/// RFC 3461 s4: what is not printable, and `+` and `=`, goes as `+XX`.
-fn envid(value: OsString) -> Result<String, Fault> {
-    let mut xtext = String::new();
-    for &byte in value.as_encoded_bytes() {
-        if byte.is_ascii_graphic() && byte != b'+' && byte != b'=' {
-            xtext.push(char::from(byte));
-        } else {
-            xtext.push_str(&format!("+{byte:02X}"));
-        }
-    }
-    // RFC 3461 s4.4.
-    if xtext.is_empty() || xtext.len() > 100 {
-        return Err(Fault::Usage("-V takes 1 to 100 characters".into()));
-    }
-    Ok(xtext)
-}
-
-fn text(value: OsString) -> String {
-    value.to_string_lossy().into_owned()
 }
 
 #[cfg(test)]

@@ -383,6 +383,7 @@ fn listen(block: &Block) -> Option<Listen> {
         proxy_from: Networks::new(block.get("proxy_from")?),
         relay: block.get("relay").map(Networks::new),
         reverse_dns: block.or_off("reverse_dns")?,
+        without: block.get("without")?,
     })
 }
 

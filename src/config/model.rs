@@ -105,6 +105,8 @@ pub struct Listen {
     pub relay: Option<Networks>,
     /// How long a client's name may be looked up; `None` is not at all.
     pub reverse_dns: Option<Duration>,
+    /// Extensions that are not offered, by their keywords.
+    pub without: Vec<&'static str>,
 }
 
 /// How TLS begins on a listener. Without a certificate it does not.

@@ -324,6 +324,13 @@ pub const ROWS: &[Row] = &[
          that leads back to the address counts, and nothing is decided by it.",
     )
     .iis("EnableReverseDnsLookup", "off"),
+    Row::set(
+        "listen.without",
+        Kind::List(&Kind::Word(&["DSN", "CHUNKING", "BINARYMIME", "SMTPUTF8", "ETRN", "ATRN", "LIMITS"])),
+        "",
+        "Extensions of SMTP that are neither named in the answer to EHLO nor taken, for clients that use them wrongly.",
+    )
+    .iis("SmtpInboundCommandSupportOptions", "7697601"),
     // TLS.
     Row::unset(
         "tls.certificate",

@@ -17,11 +17,11 @@ use std::path::PathBuf;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use crate::base::Stamp;
 use crate::base::Wall;
 use crate::config::logs::Files;
 use crate::config::logs::Form;
 use crate::config::logs::Period;
-use crate::disk::stamp::Stamp;
 
 /// What names of our files begin with: for those with a date, and for those that are numbered only.
 const fn prefixes(form: Form) -> (&'static str, &'static str) {
@@ -276,7 +276,7 @@ impl LogFiles {
             }
             // Gone since: then it does not count.
             let path: PathBuf = entry.path();
-            if let Ok(stamp) = Stamp::of(&path) {
+            if let Ok(stamp) = rustix::fs::stat(&path).map(Stamp::from) {
                 found.push(Found {
                     name,
                     size: stamp.size(),

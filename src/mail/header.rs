@@ -4,83 +4,18 @@
 //! header block is bounded, whatever comes. Never: looks into the body, but for line lengths and 8-bit bytes.
 
 use crate::base::limits;
+use crate::mail::header::block::find;
+use crate::mail::header::block::is_name;
 
-/// The fields that matter to a relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the field of its name")]
-pub enum Field {
-    Date,
-    MessageId,
-    From,
-    Sender,
-    ReplyTo,
-    To,
-    Cc,
-    Bcc,
-    ResentFrom,
-    ResentSender,
-    ResentTo,
-    ResentCc,
-    ResentBcc,
-    Received,
-    ReturnPath,
-    Subject,
-    Priority,
-    Importance,
-    XPriority,
-    AutoSubmitted,
-    MimeVersion,
-    ContentType,
-    TlsRequired,
-}
+mod block;
+mod facts;
+mod field;
 
-const FIELDS: [(&str, Field); 23] = [
-    ("Date", Field::Date),
-    ("Message-ID", Field::MessageId),
-    ("From", Field::From),
-    ("Sender", Field::Sender),
-    ("Reply-To", Field::ReplyTo),
-    ("To", Field::To),
-    ("Cc", Field::Cc),
-    ("Bcc", Field::Bcc),
-    ("Resent-From", Field::ResentFrom),
-    ("Resent-Sender", Field::ResentSender),
-    ("Resent-To", Field::ResentTo),
-    ("Resent-Cc", Field::ResentCc),
-    ("Resent-Bcc", Field::ResentBcc),
-    ("Received", Field::Received),
-    ("Return-Path", Field::ReturnPath),
-    ("Subject", Field::Subject),
-    ("Priority", Field::Priority),
-    ("Importance", Field::Importance),
-    ("X-Priority", Field::XPriority),
-    ("Auto-Submitted", Field::AutoSubmitted),
-    ("MIME-Version", Field::MimeVersion),
-    ("Content-Type", Field::ContentType),
-    ("TLS-Required", Field::TlsRequired),
-];
-
-impl Field {
-    /// The field with this name, in any case.
-    pub fn named(name: &[u8]) -> Option<Self> {
-        FIELDS
-            .iter()
-            .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
-            .map(|&(_, field)| field)
-    }
-
-    /// Its name as it is written.
-    pub fn name(self) -> &'static str {
-        FIELDS
-            .iter()
-            .find(|(_, field)| *field == self)
-            .map_or("", |(name, _)| name)
-    }
-
-    const fn bit(self) -> u32 {
-        1 << self as u32
-    }
-}
+pub use block::fields;
+pub use block::unfold;
+pub use facts::Facts;
+pub use facts::Priority;
+pub use field::Field;
 
 /// What to do to a message on its way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,53 +35,6 @@ pub struct Plan {
     pub to: Option<String>,
     /// Keep the header block as it came for [`Walker::block`], up to [`limits::HEADER_BLOCK`] bytes.
     pub capture: bool,
-}
-
-/// How pressing a message says it is (RFC 2156 s5.3.6 `Priority`, `Importance`; `X-Priority` by use).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Priority {
-    /// `non-urgent`, `low`, 4, 5.
-    Low,
-    /// Nothing said.
-    #[default]
-    Normal,
-    /// `urgent`, `high`, 1, 2.
-    High,
-}
-
-/// What was learnt so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    seen: u32,
-    /// `Received` fields: the hops it has made (RFC 5321 s6.3).
-    pub hops: u32,
-    /// The subject, unfolded, encoded words as they came, cut at [`limits::FIELD_KEPT`] bytes.
-    pub subject: String,
-    /// The message id with its angle brackets, cut likewise.
-    pub message_id: String,
-    /// The strongest wish of the three priority fields; the first one that says anything else than normal.
-    pub priority: Priority,
-    /// `Auto-Submitted` with any value but `no` (RFC 3834 s5): not to be answered.
-    pub automatic: bool,
-    /// `TLS-Required: No` (RFC 8689 s3): rather without TLS than not at all.
-    pub tls_optional: bool,
-    /// A byte above 127 in the header: wants SMTPUTF8 or a lenient peer.
-    pub header_8bit: bool,
-    /// A byte above 127 in the body: wants 8BITMIME.
-    pub body_8bit: bool,
-    /// Longest line in bytes without its line end (RFC 5322 s2.1.1: 998).
-    pub longest_line: usize,
-    /// The header was larger than what is captured of one; the captured part ends at a line end.
-    pub cut: bool,
-    /// The header was over, by its blank line or by a line that is no field.
-    pub header_over: bool,
-}
-
-impl Facts {
-    /// Whether the message came with this field.
-    pub const fn has(&self, field: Field) -> bool {
-        self.seen & field.bit() != 0
-    }
 }
 
 /// Where in the message the walker is.
@@ -357,10 +245,7 @@ impl Walker {
         let field = Field::named(name.trim_ascii_end());
         let keep = field.is_none_or(|field| !self.plan.without.contains(&field));
         if let Some(field) = field {
-            self.facts.seen |= field.bit();
-            if field == Field::Received {
-                self.facts.hops = self.facts.hops.saturating_add(1);
-            }
+            self.facts.see(field);
         }
         self.at = At::Value { keep };
         self.before = Some(keep);
@@ -455,31 +340,9 @@ impl Walker {
 
     /// Writes down the value that has been collected.
     fn learn(&mut self) {
-        let Some(field) = self.learning.take() else {
-            return;
-        };
-        let value = std::mem::take(&mut self.value);
-        let text = unfold(value.strip_prefix(b":").unwrap_or(&value));
-        match field {
-            Field::Subject if self.facts.subject.is_empty() => self.facts.subject = text,
-            Field::MessageId if self.facts.message_id.is_empty() => self.facts.message_id = text,
-            Field::AutoSubmitted => {
-                self.facts.automatic |= !text
-                    .split(';')
-                    .next()
-                    .unwrap_or("")
-                    .trim()
-                    .eq_ignore_ascii_case("no");
-            }
-            Field::TlsRequired => {
-                self.facts.tls_optional |= text.trim().eq_ignore_ascii_case("no");
-            }
-            Field::Priority | Field::Importance | Field::XPriority
-                if self.facts.priority == Priority::Normal =>
-            {
-                self.facts.priority = priority(&text);
-            }
-            _ => {}
+        if let Some(field) = self.learning.take() {
+            let value = std::mem::take(&mut self.value);
+            self.facts.learn(field, &value);
         }
     }
 
@@ -519,90 +382,9 @@ impl Walker {
     }
 }
 
-/// RFC 5322 s2.2: printable ASCII without the colon.
-fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|byte| byte.is_ascii_graphic())
-}
-
-fn priority(text: &str) -> Priority {
-    let word = text.split([' ', '(', ';']).next().unwrap_or("");
-    let any = |list: &[&str]| list.iter().any(|known| word.eq_ignore_ascii_case(known));
-    if any(&["urgent", "high", "1", "2"]) {
-        Priority::High
-    } else if any(&["non-urgent", "low", "4", "5"]) {
-        Priority::Low
-    } else {
-        Priority::Normal
-    }
-}
-
-/// A field value on one line: line ends go, white space at both ends goes, bytes that are no UTF-8 are replaced.
-pub fn unfold(value: &[u8]) -> String {
-    let flat: Vec<u8> = value
-        .iter()
-        .copied()
-        .filter(|byte| !matches!(byte, b'\r' | b'\n' | 0))
-        .collect();
-    String::from_utf8_lossy(flat.trim_ascii()).into_owned()
-}
-
-/// The fields of a header block, one by one, in either kind of line end. Ends at the blank line or at what is no
-/// field.
-pub fn fields(block: &[u8]) -> Fields<'_> {
-    Fields { rest: block }
-}
-
-/// See [`fields`]. Yields the name and the value behind the colon, still folded, without the last line end.
-#[derive(Clone, Debug)]
-pub struct Fields<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut end = 0;
-        loop {
-            let tail = self.rest.get(end..)?;
-            end = match find(tail, b'\n') {
-                Some(at) => end.checked_add(at)?.checked_add(1)?,
-                None => self.rest.len(),
-            };
-            if !matches!(self.rest.get(end), Some(b' ' | b'\t')) {
-                break;
-            }
-        }
-        let (field, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest;
-        let (name, value) = field.split_at_checked(find(field, b':')?)?;
-        let name = name.trim_ascii_end();
-        is_name(name).then(|| (name, value.get(1..).unwrap_or_default().trim_ascii_end()))
-    }
-}
-
-/// Where `wanted` stands first. Eight bytes a step: this is all the work there is on a body.
-pub(crate) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = ONES << 7;
-    let pattern = ONES.wrapping_mul(u64::from(wanted));
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut start: usize = 0;
-    for word in words {
-        let zero_where_wanted = u64::from_ne_bytes(*word) ^ pattern;
-        if zero_where_wanted.wrapping_sub(ONES) & !zero_where_wanted & HIGHS != 0 {
-            break;
-        }
-        start = start.wrapping_add(8);
-    }
-    let tail = bytes.get(start..)?;
-    let at = tail.iter().position(|&byte| byte == wanted)?;
-    start.checked_add(at)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Facts, Field, Plan, Priority, Walker, fields, find};
+    use super::{Facts, Field, Plan, Priority, Walker, fields};
     use crate::base::limits;
 
     fn local() -> Plan {
@@ -830,22 +612,6 @@ mod tests {
                     assert!(lf == cr && lf == both, "{message:?}");
                 }
             }
-        }
-    }
-
-    #[test]
-    fn find_finds_the_first() {
-        for length in 0..40 {
-            for at in 0..length {
-                let mut bytes = vec![b'a'; length];
-                bytes[at] = b'\n';
-                if let Some(later) = bytes.get_mut(at + 3) {
-                    *later = b'\n';
-                }
-                assert_eq!(find(&bytes, b'\n'), Some(at));
-            }
-            assert_eq!(find(&vec![0x8a; length], b'\n'), None);
-            assert_eq!(find(&vec![0x0b; length], b'\n'), None);
         }
     }
 }

@@ -18,35 +18,19 @@ use crate::mail::envelope::Notify;
 use crate::mail::envelope::Recipient;
 use crate::mail::envelope::Ret;
 use crate::mail::outcome::Reason;
+use crate::mail::report::remedy::remedy;
+use crate::mail::report::text::clean;
+use crate::mail::report::text::fold;
+use crate::mail::report::text::from_xtext;
 use crate::mail::trace;
 
-/// What became of a recipient (RFC 3464 s2.3.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// It will not be tried again.
-    Failed,
-    /// It is tried still.
-    Delayed,
-    /// It lies in a local folder.
-    Delivered,
-    /// A server that does not report took it (RFC 3461 s5.2.2).
-    Relayed,
-    /// It went on to the members of a list, of whom nobody reports a success (RFC 3461 s5.2.7).
-    Expanded,
-}
+mod action;
+mod original;
+mod remedy;
+mod text;
 
-impl Action {
-    /// As the report says it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Delayed => "delayed",
-            Self::Delivered => "delivered",
-            Self::Relayed => "relayed",
-            Self::Expanded => "expanded",
-        }
-    }
-}
+pub use action::Action;
+pub use original::Original;
 
 /// One recipient of the original and its fate.
 #[derive(Clone, Debug)]
@@ -130,13 +114,7 @@ impl Report<'_> {
 
     /// The filter through which the original goes.
     pub fn original(&self) -> Original {
-        Original {
-            whole: self.effective_ret() == Ret::Full,
-            utf8: self.utf8,
-            line_start: true,
-            over: false,
-            passed: 0,
-        }
+        Original::new(self.effective_ret() == Ret::Full, self.utf8)
     }
 
     /// Everything up to the original. Lines end in CRLF.
@@ -435,150 +413,6 @@ impl Report<'_> {
     fn boundary(&self) -> String {
         format!("=_{}_{}", self.id, MsgId::from_number(self.random))
     }
-}
-
-/// Passes on as much of the original as the report returns.
-#[derive(Clone, Debug)]
-pub struct Original {
-    whole: bool,
-    utf8: bool,
-    line_start: bool,
-    over: bool,
-    passed: usize,
-}
-
-impl Original {
-    /// Takes the next bytes of the original, CRLF line ends, and appends what is returned of them to `out`.
-    ///
-    /// Says whether more is wanted; of a header no more than [`limits::HEADER_BLOCK`] bytes are. Where the reader
-    /// may not know UTF-8, 8-bit bytes of a header become `?`.
-    pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> bool {
-        if self.whole {
-            out.extend_from_slice(bytes);
-            return true;
-        }
-        for &byte in bytes {
-            if self.over {
-                break;
-            }
-            match byte {
-                // The blank line: CR at a line start.
-                b'\r' if self.line_start => self.over = true,
-                _ => {
-                    self.line_start = byte == b'\n';
-                    let ascii = byte.is_ascii() || self.utf8;
-                    out.push(if ascii { byte } else { b'?' });
-                    self.passed = self.passed.saturating_add(1);
-                    self.over = self.passed >= limits::HEADER_BLOCK;
-                }
-            }
-        }
-        !self.over
-    }
-}
-
-/// What the sender can do about it, by subject and detail of the status (RFC 3463 s3).
-fn remedy(action: Action, reason: &Reason) -> &'static str {
-    let status = reason.status;
-    match (action, status.subject(), status.detail()) {
-        (Action::Delayed, _, _) => {
-            "Nothing for now. You will hear again if it cannot be delivered."
-        }
-        (_, 1, 0..=3 | 6) => "Check the address for mistakes and send the message again.",
-        (_, 1, 7 | 8) => {
-            "The sender address is not accepted there. Set a sender address that exists and that the server knows."
-        }
-        (_, 1, 10) => "This domain takes no mail at all. Use another address.",
-        (_, 2, 1) => "The mailbox is switched off. Reach the recipient another way.",
-        (_, 2, 2) => {
-            "The mailbox is full. Ask the recipient to make room, then send the message again."
-        }
-        (_, 2, 3) | (_, 3, 4) => "The message is too large. Send a smaller one, or a link.",
-        (_, 4, 6) => {
-            "The message goes in a circle. Tell whoever looks after the servers named above."
-        }
-        (_, 4, 7) => {
-            "It was tried until its time was over. Check the address and whether that server is up, then send again."
-        }
-        (_, 4, _) => {
-            "The way to that server is broken. Try again later, or tell whoever looks after it."
-        }
-        (_, 5, 3) => "There were too many recipients. Send the message to fewer at a time.",
-        (_, 5, _) => {
-            "The servers do not understand each other. Tell whoever looks after this mail service."
-        }
-        (_, 6, _) => {
-            "The server cannot take the content as it is. Send it in another form, for instance plain text."
-        }
-        (_, 7, _) => {
-            "The server refuses the message by its rules. Read its answer above; the recipient's administrator can change them."
-        }
-        _ => {
-            "Read the reason above. If it does not help, tell whoever looks after this mail service."
-        }
-    }
-}
-
-/// Text from a stranger on one line: no control characters, ASCII unless the reader knows UTF-8, cut to a length in
-/// characters.
-fn clean(text: &str, utf8: bool, most: usize) -> String {
-    text.trim()
-        .chars()
-        .take(most)
-        .map(|c| match c {
-            '\t' => ' ',
-            c if c.is_control() => '?',
-            c if !c.is_ascii() && !utf8 => '?',
-            c => c,
-        })
-        .collect()
-}
-
-/// Writes a line that is broken at spaces to stay near 76 characters; a word is never broken.
-fn fold(text: &mut String, first: &str, value: &str, indent: &str) -> fmt::Result {
-    text.push_str(first);
-    let mut length = first.len();
-    for (at, word) in value.split(' ').enumerate() {
-        let width = word.chars().count();
-        if at > 0 && length.saturating_add(width) > 76 {
-            write!(text, "\r\n{indent}")?;
-            length = indent.len();
-            // A fold is itself white space in a field; in text the indent is.
-            if indent.len() == 1 {
-                text.push_str(word);
-                length = length.saturating_add(width);
-                continue;
-            }
-        } else if at > 0 {
-            text.push(' ');
-        }
-        text.push_str(word);
-        length = length.saturating_add(width).saturating_add(1);
-    }
-    text.push_str("\r\n");
-    Ok(())
-}
-
-/// RFC 3461 s4: `+2B` is a plus sign. What is no xtext stays as it is.
-fn from_xtext(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, behind)) = rest.split_first() {
-        rest = behind;
-        let code = behind
-            .get(..2)
-            .filter(|_| first == b'+')
-            .and_then(|pair| std::str::from_utf8(pair).ok())
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        match code {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = behind.get(2..).unwrap_or_default();
-            }
-            None => bytes.push(first),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

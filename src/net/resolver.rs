@@ -7,43 +7,22 @@
 
 use std::cell::Cell;
 use std::cell::RefCell;
-use std::fs::File;
-use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
 use std::net::IpAddr;
-use std::net::Ipv4Addr;
 use std::net::SocketAddr;
-use std::net::SocketAddrV6;
-use std::net::TcpStream;
-use std::net::UdpSocket;
-use std::path::Path;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
 
-use resolv_conf::ScopedIp;
-use rustix::io::Errno;
-use rustix::net::AddressFamily;
-use rustix::net::SocketFlags;
-use rustix::net::SocketType;
-use smol::Async;
 use smol::future;
-use smol::io::AsyncReadExt;
-use smol::io::AsyncWriteExt;
 
 use crate::base::limits;
 use crate::dns::cache::Cache;
 use crate::dns::cache::Known;
 use crate::dns::hosts;
 use crate::dns::lookup;
-use crate::dns::lookup::Ask;
-use crate::dns::lookup::Heard;
 use crate::dns::lookup::Lookup;
 use crate::dns::lookup::LookupError;
 use crate::dns::lookup::Order;
-use crate::dns::lookup::Over;
 use crate::dns::lookup::Plan;
 use crate::dns::message::Fault;
 use crate::dns::message::Kind;
@@ -54,7 +33,14 @@ use crate::dns::tlsa::Tlsa;
 use crate::mail::Domain;
 use crate::net::clock;
 use crate::net::random;
+use crate::net::resolver::exchange::exchange;
+use crate::net::resolver::system::ResolvConf;
+use crate::net::resolver::system::System;
+use crate::net::resolver::system::find_in_hosts;
 use crate::net::within::within;
+
+mod exchange;
+mod system;
 
 /// Where names are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,20 +89,10 @@ impl Default for Settings {
 pub struct Resolver {
     settings: RefCell<Settings>,
     cache: RefCell<Cache>,
-    system: RefCell<Option<(Stamp, System)>>,
+    resolv_conf: ResolvConf,
     /// The server that answered last is asked first, so that a dead one in front costs its timeout once.
     first: Cell<usize>,
 }
-
-/// What `resolv.conf` says.
-#[derive(Clone, Debug)]
-struct System {
-    plan: Plan,
-    trust_ad: bool,
-}
-
-/// What tells one state of a file from another: device, inode, size, time of change.
-type Stamp = (u64, u64, i64, i64, u64);
 
 impl Resolver {
     /// Nothing is read or asked yet.
@@ -124,7 +100,7 @@ impl Resolver {
         Self {
             settings: RefCell::new(settings),
             cache: RefCell::new(Cache::new()),
-            system: RefCell::new(None),
+            resolv_conf: ResolvConf::default(),
             first: Cell::new(0),
         }
     }
@@ -138,7 +114,7 @@ impl Resolver {
     /// Forgets all answers: after a reload, or when the network has changed.
     pub fn forget(&self) {
         self.cache.borrow_mut().clear();
-        self.system.borrow_mut().take();
+        self.resolv_conf.forget();
         self.first.set(0);
     }
 
@@ -246,7 +222,9 @@ impl Resolver {
         if ip.is_loopback() {
             return Domain::parse("localhost").ok();
         }
-        let named = self.find_in_hosts(|line| hosts::name_in(line, ip).map(Domain::parse));
+        let named = find_in_hosts(&self.settings.borrow().hosts, |line| {
+            hosts::name_in(line, ip).map(Domain::parse)
+        });
         if let Some(Ok(name)) = named {
             return Some(name);
         }
@@ -353,7 +331,7 @@ impl Resolver {
         let System {
             mut plan,
             mut trust_ad,
-        } = self.resolv_conf();
+        } = self.resolv_conf.read(&self.settings.borrow().resolv_conf);
         let settings = self.settings.borrow();
         if !settings.servers.is_empty() {
             plan.servers.clone_from(&settings.servers);
@@ -368,54 +346,14 @@ impl Resolver {
         }
     }
 
-    /// What `resolv.conf` says, read again only when it has changed.
-    fn resolv_conf(&self) -> System {
-        let path = &self.settings.borrow().resolv_conf;
-        let stamp = stamp(path);
-        let mut known = self.system.borrow_mut();
-        if let (Some((old, system)), Some(stamp)) = (&*known, &stamp)
-            && old == stamp
-        {
-            return system.clone();
-        }
-        let mut text = Vec::new();
-        if let Ok(file) = File::open(path) {
-            let most = u64::try_from(limits::RESOLV_CONF).unwrap_or(u64::MAX);
-            // A file that cannot be read to its end gives what it gave.
-            let _ = file.take(most).read_to_end(&mut text);
-        }
-        let system = system_of(&text);
-        *known = stamp.map(|stamp| (stamp, system.clone()));
-        system
-    }
-
     /// What the hosts file gives for a name.
     fn in_hosts(&self, host: &Domain) -> Option<Vec<IpAddr>> {
         let mut found = Vec::new();
-        self.find_in_hosts(|line| {
+        find_in_hosts(&self.settings.borrow().hosts, |line| {
             hosts::line(line, host.as_str(), &mut found);
             None::<()>
         });
         (!found.is_empty()).then_some(found)
-    }
-
-    /// The first line of the hosts file that gives something. The file is read each time, line by line: it may have
-    /// changed, and block lists are too large to keep.
-    fn find_in_hosts<T>(&self, mut find: impl FnMut(&str) -> Option<T>) -> Option<T> {
-        let file = File::open(&self.settings.borrow().hosts).ok()?;
-        let mut lines = BufReader::new(file.take(limits::HOSTS_FILE));
-        let mut line = Vec::new();
-        while lines
-            .read_until(b'\n', &mut line)
-            .is_ok_and(|read| read > 0)
-        {
-            let found = std::str::from_utf8(&line).ok().and_then(&mut find);
-            if found.is_some() {
-                return found;
-            }
-            line.clear();
-        }
-        None
     }
 }
 
@@ -433,181 +371,15 @@ fn turned(mut plan: Plan, first: usize) -> Plan {
     plan
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
-    let stat = rustix::fs::stat(path).ok()?;
-    Some((
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_size,
-        stat.st_mtime,
-        wide(stat.st_mtime_nsec),
-    ))
-}
-
-/// Nanoseconds have another width on other processors.
-fn wide(nanos: impl Into<u64>) -> u64 {
-    nanos.into()
-}
-
-/// The meaning of a `resolv.conf`; a line that cannot be read is passed over.
-fn system_of(text: &[u8]) -> System {
-    let (config, _) = resolv_conf::Config::parse_with_errors(text);
-    let mut servers: Vec<SocketAddr> = config.nameservers.iter().map(server).collect();
-    if servers.is_empty() {
-        servers.push(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 53));
-    }
-    System {
-        plan: Plan {
-            servers,
-            attempts: u8::try_from(config.attempts.clamp(1, 5)).unwrap_or(2),
-            timeout: Duration::from_secs(u64::from(config.timeout.clamp(1, 30))),
-        },
-        trust_ad: config.trust_ad,
-    }
-}
-
-fn server(ip: &ScopedIp) -> SocketAddr {
-    match ip {
-        ScopedIp::V4(v4) => SocketAddr::new(IpAddr::V4(*v4), 53),
-        ScopedIp::V6(v6, scope) => {
-            let scope = scope.as_deref().map_or(0, interface);
-            SocketAddr::V6(SocketAddrV6::new(*v6, 53, 0, scope))
-        }
-    }
-}
-
-/// The number of a network interface; zero when there is none of that name.
-fn interface(name: &str) -> u32 {
-    name.parse().unwrap_or_else(|_| {
-        open(AddressFamily::INET, SocketType::DGRAM)
-            .and_then(|fd| rustix::net::netdevice::name_to_index(&fd, name))
-            .unwrap_or(0)
-    })
-}
-
-fn open(family: AddressFamily, kind: SocketType) -> Result<std::os::fd::OwnedFd, Errno> {
-    let flags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
-    rustix::net::socket_with(family, kind, flags, None)
-}
-
-/// A socket that is connected, or on its way to be, to a server.
-fn connected(server: SocketAddr, kind: SocketType) -> Result<std::os::fd::OwnedFd, Errno> {
-    let family = match server {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let fd = open(family, kind)?;
-    match rustix::net::connect(&fd, &server) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(fd),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Carries one question out. It ends when the lookup has taken an answer, or with why there is none.
-async fn exchange(ask: &Ask, lookup: &mut Lookup) -> Result<(), Fault> {
-    let done = match ask.over {
-        Over::Udp => over_udp(ask, lookup).await,
-        Over::Tcp => over_tcp(ask, lookup).await,
-    };
-    done.map_err(|error| match Errno::from_io_error(&error) {
-        Some(
-            Errno::NETUNREACH
-            | Errno::NETDOWN
-            | Errno::HOSTUNREACH
-            | Errno::HOSTDOWN
-            | Errno::ADDRNOTAVAIL
-            | Errno::AFNOSUPPORT,
-        ) => Fault::NoNetwork,
-        _ => Fault::NotListening,
-    })
-}
-
-async fn over_udp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
-    let fd = connected(ask.server, SocketType::DGRAM)?;
-    let socket = Async::new_nonblocking(UdpSocket::from(fd))?;
-    socket.send(ask.query.bytes()).await?;
-    let mut room = [0; limits::DNS_UDP as usize];
-    loop {
-        let length = socket.recv(&mut room).await?;
-        if lookup.on_message(ask, room.get(..length).unwrap_or(&[])) == Heard::Taken {
-            return Ok(());
-        }
-    }
-}
-
-async fn over_tcp(ask: &Ask, lookup: &mut Lookup) -> io::Result<()> {
-    let fd = connected(ask.server, SocketType::STREAM)?;
-    let mut stream = Async::new_nonblocking(TcpStream::from(fd))?;
-    stream.writable().await?;
-    let query = ask.query.bytes();
-    let length = u16::try_from(query.len()).unwrap_or(0);
-    // Length and message in one segment: some servers answer the length alone with a reset (RFC 7766 s8).
-    let mut message = Vec::with_capacity(query.len().saturating_add(2));
-    message.extend_from_slice(&length.to_be_bytes());
-    message.extend_from_slice(query);
-    stream.write_all(&message).await?;
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).await?;
-    message.resize(usize::from(u16::from_be_bytes(length)), 0);
-    stream.read_exact(&mut message).await?;
-    lookup.on_message(ask, &message);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Resolver, Settings, system_of};
+    use super::{Resolver, Settings};
     use crate::base::limits;
     use std::time::Duration;
 
     fn servers(plan: &super::Plan) -> String {
         let list: Vec<String> = plan.servers.iter().map(ToString::to_string).collect();
         list.join(" ")
-    }
-
-    #[test]
-    fn resolv_conf_as_the_c_library_reads_it() {
-        for (text, want, attempts, timeout) in [
-            ("", "127.0.0.1:53", 2, 5),
-            ("# nothing\nsearch lan\n", "127.0.0.1:53", 2, 5),
-            (
-                "nameserver 192.0.2.1\nnameserver 2001:db8::1\n",
-                "192.0.2.1:53 [2001:db8::1]:53",
-                2,
-                5,
-            ),
-            (
-                "nameserver nonsense\nwhat is this\nnameserver 192.0.2.1",
-                "192.0.2.1:53",
-                2,
-                5,
-            ),
-            (
-                "nameserver 192.0.2.1\noptions timeout:1 attempts:3",
-                "192.0.2.1:53",
-                3,
-                1,
-            ),
-            (
-                "nameserver 192.0.2.1\noptions timeout:0 attempts:0",
-                "192.0.2.1:53",
-                1,
-                1,
-            ),
-            (
-                "nameserver 192.0.2.1\noptions timeout:999 attempts:999",
-                "192.0.2.1:53",
-                5,
-                30,
-            ),
-            ("nameserver fe80::1%7", "[fe80::1%7]:53", 2, 5),
-            ("\u{fc}\nnameserver 192.0.2.1", "192.0.2.1:53", 2, 5),
-        ] {
-            let plan = system_of(text.as_bytes()).plan;
-            assert_eq!(servers(&plan), want, "{text:?}");
-            assert_eq!(plan.attempts, attempts, "{text:?}");
-            assert_eq!(plan.timeout, Duration::from_secs(timeout), "{text:?}");
-        }
     }
 
     #[test]

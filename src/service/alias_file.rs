@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use crate::base::Stamp;
 use crate::base::limits;
-use crate::disk::stamp::Stamp;
 use crate::policy::aliases::Aliases;
 use crate::policy::aliases::Fault;
 use crate::policy::rewrite::Rewrite;
@@ -63,7 +63,7 @@ pub fn read(path: &Path, rules: &Rewrite) -> Result<Aliases, String> {
 impl AliasFile {
     /// Reads the file; the error says what is wrong with it. Blocks.
     pub fn open(path: &Path, rules: &Rewrite) -> Result<Arc<Self>, String> {
-        let stamp = Stamp::of(path).ok();
+        let stamp = rustix::fs::stat(path).map(Stamp::from).ok();
         let last = Arc::new(read(path, rules)?);
         Ok(Arc::new(Self {
             path: path.to_owned(),
@@ -81,7 +81,7 @@ impl AliasFile {
     /// Reads the file again if it is another than before. What is good takes the place of the old; of what is not, the
     /// error tells once. Blocks.
     pub fn refresh(&self) -> Result<Option<usize>, String> {
-        let stamp = Stamp::of(&self.path).ok();
+        let stamp = rustix::fs::stat(&self.path).map(Stamp::from).ok();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stamp == stamp {
             return Ok(None);

@@ -5,8 +5,11 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
+use rustix::io::Errno;
+
+use crate::base::Stamp;
 use crate::config::model;
-use crate::disk::stamp::Stamp;
+use crate::disk::small;
 use crate::mail::Domain;
 use crate::net::tls;
 use crate::net::tls::Identity;
@@ -38,7 +41,7 @@ impl Certificate {
             key: certificate.key.clone(),
         };
         if certificate.self_signed && missing(&identity) {
-            own::make(&identity, hostname).map_err(|error| {
+            make(&identity, hostname).map_err(|error| {
                 let path = identity.chain.display();
                 format!("no certificate can be made in {path}: {error}")
             })?;
@@ -76,12 +79,59 @@ impl Certificate {
     }
 }
 
+/// Makes a key and a certificate for this name and writes them where `identity` says, each whole or not at all: one
+/// cut by a power failure would keep the service from starting. Nobody's key is written over.
+fn make(identity: &Identity, name: &Domain) -> io::Result<()> {
+    let (certificate, key) = own::pem(name).map_err(io::Error::other)?;
+    if identity.chain == identity.key {
+        return small::create(&identity.key, &(key + &certificate), 0o600);
+    }
+    small::create(&identity.key, &key, 0o600)?;
+    small::create(&identity.chain, &certificate, 0o600)
+}
+
 fn missing(identity: &Identity) -> bool {
-    let gone = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-    Stamp::of(&identity.chain).is_err_and(gone)
+    rustix::fs::stat(&identity.chain).is_err_and(|error| error == Errno::NOENT)
 }
 
 fn stamps(identity: &Identity) -> Stamps {
-    let chain = Stamp::of(&identity.chain).ok();
-    (chain, Stamp::of(&identity.key).ok())
+    let chain = rustix::fs::stat(&identity.chain).map(Stamp::from).ok();
+    (chain, rustix::fs::stat(&identity.key).map(Stamp::from).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::make;
+    use crate::mail::Domain;
+    use crate::net::TrustedClock;
+    use crate::net::tls::{Identity, Tls};
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_is_made_can_be_used_and_is_not_made_twice() {
+        let tls = Tls::new(Arc::new(TrustedClock::new()));
+        for (name, chain) in [
+            ("nas.example.com", "a.pem"),
+            ("[192.0.2.1]", "b.pem"),
+            (&format!("{}.example", "x".repeat(60)), "key.pem"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let identity = Identity {
+                chain: folder.path().join(chain),
+                key: folder.path().join("key.pem"),
+            };
+            let name = Domain::parse(name).unwrap();
+            make(&identity, &name).unwrap();
+            tls.server(&identity).unwrap();
+            let mode = std::fs::metadata(&identity.key)
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600);
+            assert!(make(&identity, &name).is_err());
+            let files = std::fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(files, if chain == "key.pem" { 1 } else { 2 });
+        }
+    }
 }

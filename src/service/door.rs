@@ -23,8 +23,24 @@ use crate::net::tls;
 use crate::net::within::within;
 use crate::policy::access::Networks;
 use crate::service::signal::Ending;
+use crate::smtp::server::settings::Extensions;
 use crate::smtp::server::settings::Mechanisms;
 use crate::smtp::server::settings::Settings;
+
+/// What is offered, but for what this listener does without.
+fn extensions(listen: &Listen, all: Extensions) -> Extensions {
+    let has = |name: &str| !listen.without.contains(&name);
+    Extensions {
+        chunking: all.chunking && has("CHUNKING"),
+        binary: all.binary && has("BINARYMIME"),
+        utf8: all.utf8 && has("SMTPUTF8"),
+        dsn: all.dsn && has("DSN"),
+        etrn: all.etrn && has("ETRN"),
+        atrn: all.atrn && has("ATRN"),
+        limits: all.limits && has("LIMITS"),
+        ..all
+    }
+}
 
 /// A listener at work.
 #[derive(Debug)]
@@ -58,6 +74,7 @@ impl Door {
                 scram_sha_256: verifiers,
             },
             auth_without_tls: listen.insecure_auth,
+            extensions: extensions(listen, base.extensions),
             ..base.clone()
         };
         let near = Settings {

@@ -13,11 +13,11 @@ use smol::future;
 use crate::base::MsgId;
 use crate::disk::accounts::user_name;
 use crate::disk::badmail::Verdict;
+use crate::disk::envelope;
+use crate::disk::envelope::Given;
+use crate::disk::envelope::Malformed;
 use crate::disk::folders::sync_folder;
-use crate::disk::letter;
-use crate::disk::letter::Given;
 use crate::disk::letter::Letter;
-use crate::disk::letter::Malformed;
 use crate::disk::pickup;
 use crate::disk::pickup::Claim;
 use crate::disk::pickup::Dots;
@@ -354,7 +354,7 @@ async fn leftovers(service: &Rc<Service>, claims: Vec<(MsgId, bool)>) {
 async fn take_one(service: Rc<Service>, claim: Claim) -> Took {
     let dots = rules(&service).dots;
     let read = move || {
-        let given = letter::envelope(&claim, dots, &Domain::localhost());
+        let given = envelope::envelope(&claim, dots, &Domain::localhost());
         let user = user_name(claim.uid());
         (claim, given, user)
     };
@@ -375,11 +375,11 @@ async fn take_one(service: Rc<Service>, claim: Claim) -> Took {
     }
     match given {
         Ok(given) => store(&service, claim, given, user, who).await,
-        Err(letter::Fault::Malformed(why)) => {
+        Err(envelope::Fault::Malformed(why)) => {
             refuse(&service, claim, &why.to_string(), why_status(&why), &who).await;
             Took::Done
         }
-        Err(letter::Fault::Io(error)) => refused(claim, &error.to_string()),
+        Err(envelope::Fault::Io(error)) => refused(claim, &error.to_string()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-use crate::disk::stamp::Stamp;
+use crate::base::Stamp;
 use crate::disk::users::Users as File;
 use crate::net::random;
 use crate::smtp::sasl::Verifier;
@@ -159,7 +159,7 @@ impl Users {
     /// What the file says now.
     fn fresh(&self) -> Result<MutexGuard<'_, State>, String> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = Stamp::of(&self.path).ok();
+        let stamp = rustix::fs::stat(&self.path).map(Stamp::from).ok();
         if stamp.is_none() || state.stamp != stamp {
             *state = State::default();
             state.list = read(&self.path)?;

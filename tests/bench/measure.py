@@ -45,11 +45,16 @@ def cpu_seconds(pid):
 
 def pss_kib(pid):
     """Memory of the family, shared pages divided among those that share them."""
+    return summed_kib(pid, "smaps_rollup", "Pss")
+
+
+def summed_kib(pid, file, field):
+    """A field of a file in /proc, of the whole family."""
     total = 0
     for member in family(pid):
         with contextlib.suppress(OSError):
-            rollup = pathlib.Path(f"/proc/{member}/smaps_rollup").read_text()
-            total += int(re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE).group(1))
+            text = pathlib.Path(f"/proc/{member}/{file}").read_text()
+            total += int(re.search(rf"^{field}:\s+(\d+)", text, re.MULTILINE).group(1))
     return total
 
 
@@ -96,12 +101,7 @@ def counted_calls(pid, folder, only=None):
 
 def memory_kib(pid):
     """What belongs to the family alone, anonymous memory, now: mapped files come and go with the page cache."""
-    total = 0
-    for member in family(pid):
-        with contextlib.suppress(OSError):
-            status = pathlib.Path(f"/proc/{member}/status").read_text()
-            total += int(re.search(r"^RssAnon:\s+(\d+)", status, re.MULTILINE).group(1))
-    return total
+    return summed_kib(pid, "status", "RssAnon")
 
 
 def slow_syncs(milliseconds):

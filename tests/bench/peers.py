@@ -11,10 +11,9 @@ import pathlib
 import pwd
 import shlex
 import shutil
-import signal
 import subprocess
 
-from subjects import Service
+from subjects import Service, end
 
 USERS = ("Debian-exim", "_smtpd", "_smtpq", "opensmtpd", "opensmtpq")
 
@@ -86,12 +85,7 @@ class Unpacked(Service):
 
     def stop(self):
         if self.process:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end(self.process)
         self.log.close()
 
 

@@ -51,6 +51,16 @@ def default_binary():
     sys.exit("no binary: name one, or run targets/build x86_64")
 
 
+def end(process):
+    """Ends a process gently, or not so gently when it takes long."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Service:
     """What both have in common: a home, a port, the next hop, and the seconds from start to ready."""
 
@@ -127,12 +137,7 @@ class Mailroot(Service):
         subprocess.run(command, check=True, stdout=self.log)
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
         self.log.close()
 
 

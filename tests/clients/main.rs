@@ -23,7 +23,8 @@ use std::process::Command;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use common::{Folder, MAILROOT, Mailroot, free_port, must};
+use common::messages::{self, awkward};
+use common::{Folder, MAILROOT, Mailroot, free_port, user_with};
 
 /// Who may log in, and the password.
 const USER: &str = "tim";
@@ -49,16 +50,7 @@ impl House {
     fn start_with(name: &str, more: &str, option: &[&str]) -> Self {
         let folder = Folder::new(name);
         let ca = certificates(folder.path());
-        let users = folder.path().join("users");
-        must(
-            Command::new(MAILROOT)
-                .arg("passwd")
-                .args(option)
-                .arg("--users")
-                .arg(&users)
-                .arg(USER),
-            format!("{PASSWORD}\n").as_bytes(),
-        );
+        user_with(folder.path(), USER, PASSWORD, option);
         let (starttls, implicit) = (free_port(), free_port());
         let home = folder.path().join("home");
         let d = folder.path().display();
@@ -196,27 +188,19 @@ impl Arrived {
     }
 }
 
-/// A message with what breaks careless clients and servers: leading dots, a line of the greatest length, trailing
-/// blanks, 8-bit text, tabs, and an empty line at the end. WAY stands where a client's way is to be named.
+/// A message in which WAY stands where a client's way is to be named.
 fn small() -> String {
-    let long = "x".repeat(998);
-    format!(
-        "From: Alice <alice@nas.example>\r\nTo: Bob <bob@office.example>\r\nSubject: WAY\r\n\
-         Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <WAY@nas.example>\r\n\
-         MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\
-         X-Folded: one\r\n\ttwo\r\n   three\r\n\r\n\
-         .\r\n..\r\n.dot\r\n\r\n{long}\r\nB\u{fc}ro \u{2603}\r\ntrailing  \t\r\n\ttab\r\nFrom here\r\n\r\n"
-    )
+    named(awkward())
 }
 
-/// The same with some 300 kB more: a body that does not fit into a journal record.
+/// The same with some 300 kB more.
 fn large() -> String {
-    use std::fmt::Write as _;
-    let mut text = small();
-    for n in 0..4000 {
-        write!(text, "line {n} {}\r\n", "0123456789".repeat(7)).unwrap();
-    }
-    text
+    named(messages::large())
+}
+
+fn named(text: String) -> String {
+    text.replacen("=?UTF-8?Q?B=C3=BCro?=", "WAY", 1)
+        .replacen("<awkward@", "<WAY@", 1)
 }
 
 /// What goes to which port: the large message where TLS comes first.

@@ -10,12 +10,14 @@
     clippy::print_stderr
 )]
 
+pub mod messages;
 pub mod postfix;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicU32;
@@ -118,6 +120,23 @@ pub fn must(command: &mut Command, input: &[u8]) -> String {
     let (status, text) = run(command, input);
     assert!(status.success(), "{command:?}: {status}: {text}");
     text
+}
+
+/// Adds a user to the file of users `users` in this folder; answers the file.
+pub fn user(folder: &Path, name: &str, password: &str) -> PathBuf {
+    user_with(folder, name, password, &[])
+}
+
+/// The same with these options of `mailroot passwd`.
+pub fn user_with(folder: &Path, name: &str, password: &str, options: &[&str]) -> PathBuf {
+    let file = folder.join("users");
+    let mut command = Command::new(MAILROOT);
+    command.arg("passwd").args(options);
+    command.arg("--users").arg(&file).arg(name);
+    must(&mut command, format!("{password}\n").as_bytes());
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    file
 }
 
 /// Lines that somebody writes, for those who wait for one.
@@ -498,6 +517,15 @@ impl Talk {
         Self {
             stream: BufReader::new(stream),
         }
+    }
+
+    /// Waits for something to be said or for the connection to end, at most so long; true when neither came.
+    pub fn hears_nothing_for(&self, wait: Duration) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_read_timeout(Some(wait)).unwrap();
+        let heard = stream.peek(&mut [0]);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        heard.is_err()
     }
 
     /// The connection, for who speaks something else on it.

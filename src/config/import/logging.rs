@@ -83,6 +83,13 @@ pub fn translate(properties: &mut Properties, paper: &mut Paper) {
     let comment = format!("LogType = 1, LogPluginClsid: {title}.");
     paper.put(log, "form", form, &comment);
     if form == "json" {
+        paper.put(
+            log,
+            "dialogue",
+            "true",
+            "Every command and reply, as there.",
+        );
+        paper.put(log, "to", "files", "Into files in log.directory.");
         let was: Vec<String> = odbc.into_iter().take(2).flatten().collect();
         paper.remark(
             log,

@@ -143,6 +143,7 @@ fn listeners(properties: &mut Properties, paper: &mut Paper) {
         .unwrap_or_else(|| ":25:".to_owned());
     let secure = properties.take("SecureBindings").unwrap_or_default();
     let reverse = properties.flag("EnableReverseDnsLookup");
+    let (without, options) = verbs(properties);
     let certificate = properties
         .take("SSLCertHash")
         .is_some_and(|hash| !hash.is_empty());
@@ -185,6 +186,11 @@ fn listeners(properties: &mut Properties, paper: &mut Paper) {
                 "AccessSSL: no mail before TLS.",
             );
         }
+        if !without.is_empty() {
+            let comment =
+                format!("SmtpInboundCommandSupportOptions = {options:#x}: these were off.");
+            paper.put(listen, "without", &without.join(", "), &comment);
+        }
         if reverse == Some(true) {
             paper.put(listen, "reverse_dns", "5s", "EnableReverseDnsLookup.");
         }
@@ -200,6 +206,22 @@ fn listeners(properties: &mut Properties, paper: &mut Paper) {
              .pfx file, then openssl pkcs12 -in old.pfx -nodes -out mailroot.pem.",
         );
     }
+}
+
+/// The extensions that were off, and the bits that said so. All bits that it was shipped with are the default.
+fn verbs(properties: &mut Properties) -> (Vec<&'static str>, u64) {
+    let bits = [
+        (0x40, "DSN"),
+        (0x80, "ETRN"),
+        (0x400, "ATRN"),
+        (0x10_0000, "CHUNKING"),
+        (0x20_0000, "BINARYMIME"),
+    ];
+    let Some(options) = properties.number("SmtpInboundCommandSupportOptions") else {
+        return (Vec::new(), 0);
+    };
+    let off = bits.iter().filter(|(bit, _)| options & bit == 0);
+    (off.map(|(_, name)| *name).collect(), options)
 }
 
 /// How clients could log in, and whether they had to.

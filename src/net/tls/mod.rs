@@ -32,6 +32,7 @@ use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::ServerSessionMemoryCache;
 
+use crate::base::Stamp;
 use crate::base::limits;
 use crate::dns::tlsa::Tlsa;
 use crate::mail::Domain;
@@ -216,11 +217,11 @@ pub struct Client {
     tls: Rc<Tls>,
     trust: Trust,
     identity: Option<Identity>,
-    config: RefCell<Option<(Vec<Stamp>, Arc<ClientConfig>)>>,
+    config: RefCell<Option<(Stamps, Arc<ClientConfig>)>>,
 }
 
-/// What tells that a file has changed: device, inode, size, time of change; nothing for one that is not there.
-type Stamp = Option<(u64, u64, i64, i64, u64)>;
+/// What tells that one of the files has changed; nothing for one that is not there.
+type Stamps = Vec<Option<Stamp>>;
 
 impl Client {
     /// Shakes hands on a stream that is still plain, within `wait`. `name` is the host that was configured (or the
@@ -251,7 +252,10 @@ impl Client {
             _ => None,
         };
         let own = self.identity.iter().flat_map(|own| [&own.chain, &own.key]);
-        let stamps: Vec<Stamp> = ca.into_iter().chain(own).map(|path| stamp(path)).collect();
+        let files = ca.into_iter().chain(own);
+        let stamps: Stamps = files
+            .map(|path| rustix::fs::stat(path).map(Stamp::from).ok())
+            .collect();
         if let Some((known, config)) = &*self.config.borrow()
             && *known == stamps
         {
@@ -262,22 +266,6 @@ impl Client {
         *self.config.borrow_mut() = Some((stamps, Arc::clone(&made)));
         Ok(made)
     }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let stat = rustix::fs::stat(path).ok()?;
-    Some((
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_size,
-        stat.st_mtime,
-        wide(stat.st_mtime_nsec),
-    ))
-}
-
-/// Nanoseconds have another width on other processors.
-fn wide(nanos: impl Into<u64>) -> u64 {
-    nanos.into()
 }
 
 /// TLS of one listener, as the server.
