@@ -110,7 +110,10 @@ impl Hook {
         let started = worker.run(move || command.spawn()).await;
         let mut running = Running(started.map_err(|error| error.to_string())?);
         match within(wait, attend(&mut running, body)).await {
-            Err(_) => Err(format!("killed after {} seconds", wait.as_secs())),
+            Err(_) => {
+                running.end().await;
+                Err(format!("killed after {} seconds", wait.as_secs()))
+            }
             Ok(Err(error)) => Err(error.to_string()),
             Ok(Ok((status, said))) => match status.code() {
                 Some(code) => Ok(Ended { code, said }),
@@ -154,18 +157,33 @@ impl Drop for Waits<'_> {
 /// A program that runs, and does no longer when this goes.
 struct Running(Child);
 
+impl Running {
+    /// Kills it with all it has started, if it has not ended. Its number is its own until it was waited for.
+    fn kill(&mut self) -> bool {
+        let runs = matches!(self.0.try_wait(), Ok(None));
+        let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        if let Some(group) = group.filter(|_| runs) {
+            // Gone in between is as good.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+        runs
+    }
+
+    /// The same, and waits until it is gone, so that the system can forget it. One that is stuck inside the kernel is
+    /// given up after a while.
+    async fn end(&mut self) {
+        let mut wait = LOOKS.0;
+        while self.kill() && wait <= LOOKS.1 {
+            Alarm::after(wait).await;
+            wait = wait.saturating_mul(2);
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        // The number is its own until it was waited for. What it left running when it ended well may go on.
-        if matches!(self.0.try_wait(), Ok(None)) {
-            let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
-            if let Some(group) = group {
-                // Gone in between is as good.
-                let _ = rustix::process::kill_process_group(group, Signal::KILL);
-            }
-            // A moment; and it holds nothing but its number meanwhile.
-            let _ = self.0.try_wait();
-        }
+        // What it left running when it ended well may go on.
+        self.kill();
     }
 }
 
@@ -312,9 +330,19 @@ mod tests {
     fn who_takes_too_long_is_killed_with_all_it_has_started() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
-        let script = format!("sleep 1000 & echo $! >{}; wait", file.display());
+        let own = folder.path().join("own");
+        let script = format!(
+            "echo $$ >{}; sleep 1000 & echo $! >{}; wait",
+            own.display(),
+            file.display()
+        );
         let why = run(&shell(&script, 1)).unwrap_err();
         assert_eq!(why, "killed after 1 seconds");
+        let own = std::fs::read_to_string(own).unwrap();
+        assert!(
+            !Path::new("/proc").join(own.trim()).exists(),
+            "it is forgotten"
+        );
         let pid = std::fs::read_to_string(&file).unwrap();
         let status = Path::new("/proc").join(pid.trim()).join("stat");
         // A zombie is dead, whoever has not waited for it.
