@@ -13,6 +13,7 @@ use mailroot::disk::badmail::Badmail;
 use mailroot::disk::badmail::Caps;
 use mailroot::disk::badmail::Verdict;
 use mailroot::disk::drop::DropFolder;
+use mailroot::disk::drop::Form;
 use mailroot::disk::envelope;
 use mailroot::disk::envelope::Given;
 use mailroot::disk::folders::Folders;
@@ -85,10 +86,16 @@ fn a_drop_file_in_any_pickup_folder_is_sent_again_with_its_envelope() {
         for dots in [Dots::Never, Dots::Always] {
             let (_dir, folders) = home();
             let mut folder =
-                DropFolder::new(&folders.drop, &folders.sorttemp, None, 0o600).unwrap();
-            let id = MsgId::from_number(7);
-            let size = u64::try_from(message.len()).unwrap();
-            let mut file = folder.begin(id, sender, &receivers, size).unwrap();
+                DropFolder::new(&folders.drop, &folders.sorttemp, Form::Eml, None, 0o600).unwrap();
+            let letter = mailroot::disk::drop::Letter {
+                id: MsgId::from_number(7),
+                came: mailroot::base::Wall::from_millis(0),
+                sender,
+                receivers: &receivers,
+                mailbox: None,
+                size: u64::try_from(message.len()).unwrap(),
+            };
+            let mut file = folder.begin(letter).unwrap();
             for piece in message.chunks(5) {
                 file.append(piece).unwrap();
             }

@@ -78,15 +78,18 @@ impl Build {
             hostname: &hostname,
             home: &home,
         };
-        let local = reader.local(&settings.one("local")?)?;
+        let local = reader.local(settings)?;
         let mut rewrite = reader.rewrite(settings)?;
+        let (folders, numbers) = reader.blocks(settings, &local, &mut rewrite)?;
         let mut reader = RouteReader {
             faults: &mut self.faults,
             hostname: &hostname,
             home: &home,
         };
-        let (routing, routes) = reader.routes(settings, &rewrite)?;
-        if top.entry("default_domain").is_none() && routing.next(&hostname) != Next::Drop {
+        let (routing, routes) = reader.routes(settings, numbers)?;
+        if top.entry("default_domain").is_none()
+            && !matches!(routing.next(&hostname), Next::Drop(_))
+        {
             rewrite.bare = Domain::localhost();
         }
         let certificate = self.certificate(&settings.one("tls")?, &home)?;
@@ -129,6 +132,7 @@ impl Build {
             control: self.control(&settings.one("control")?, &home)?,
             operators: operators(&settings.one("operators")?)?,
             local,
+            folders,
             rewrite,
             aliases: settings
                 .one("aliases")?

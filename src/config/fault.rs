@@ -136,6 +136,12 @@ pub enum Complaint {
     DomainTwice(Domain),
     /// Alias domains, and no domain that they stand for.
     AliasOfNothing,
+    /// A block of `[[domain]]` without a domain.
+    NoDomain,
+    /// A key about a folder, in a block that has none of its own.
+    NoFolder(&'static str),
+    /// Two drop folders that are one, or one of which lies in the Maildirs of the other.
+    DropTwice,
     /// The drop folder is one of the folders that have another duty.
     DropTaken,
     /// A path that does not fit a Unix socket's address.
@@ -248,6 +254,17 @@ impl fmt::Display for Complaint {
             }
             Self::AliasOfNothing => f.write_str(
                 "an alias domain is another name of the first of `domains`, and there is none; name that first",
+            ),
+            Self::NoDomain => {
+                f.write_str("this block names no domain; write domains = [\"office.example\"]")
+            }
+            Self::NoFolder(key) => write!(
+                f,
+                "`{key}` is about a folder, and this block has none of its own; write drop = \"drop/NAME\" here too"
+            ),
+            Self::DropTwice => f.write_str(
+                "another block has this folder, or one of the two lies in the Maildirs of the other; name the domains \
+                 in one block, or take a folder of its own",
             ),
             Self::DropTaken => f.write_str(
                 "this folder has another duty (pickup, queue, badmail or sorttemp); take one of its own",

@@ -194,6 +194,13 @@ mod tests {
                 };
                 format!("[directory]\n{servers}{base}{with}{line}")
             }
+            "domain" => match row.name() {
+                "domains" => format!("[[domain]]\n{line}"),
+                "format" | "drop_bytes" | "drop_files" => {
+                    format!("[[domain]]\ndomains = ['d.example']\ndrop = 'd'\n{line}")
+                }
+                _ => format!("[[domain]]\ndomains = ['d.example']\n{line}"),
+            },
             "tls" if row.name() == "key" => format!("[tls]\ncertificate = '/y'\n{line}"),
             section => format!("[{section}]\n{line}"),
         }

@@ -50,8 +50,10 @@ pub struct Config {
     pub access: Access,
     /// What one client, one message and the queue may take.
     pub limits: Limits,
-    /// The drop folder.
+    /// The drop folder of domains that have no other.
     pub local: Local,
+    /// Those of domains that have one of their own.
+    pub folders: Vec<Local>,
     /// What addresses become before they are routed.
     pub rewrite: Rewrite,
     /// The file of aliases.
@@ -131,6 +133,13 @@ pub struct Certificate {
     pub self_signed: bool,
 }
 
+impl Config {
+    /// Every drop folder, in the order of their numbers ([`Next::Drop`](crate::policy::route::Next::Drop)).
+    pub fn drops(&self) -> impl Iterator<Item = &Local> {
+        std::iter::once(&self.local).chain(&self.folders)
+    }
+}
+
 /// Who may connect and relay. An empty list is nobody (promise G5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -187,11 +196,15 @@ pub struct Limits {
     pub free_files: u32,
 }
 
-/// The drop folder and the domains that end there.
+/// A drop folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
+    /// What it is called in logs and commands.
+    pub name: String,
     /// The folder.
     pub drop: PathBuf,
+    /// Whether mail lies there in Maildirs, and not as `.eml` files.
+    pub maildir: bool,
     /// Its quota in bytes.
     pub drop_bytes: Option<u64>,
     /// Its quota in files.

@@ -127,6 +127,12 @@ pub const SECTIONS: &[Section] = &[
         help: "Domains whose mail stays here, in the drop folder.",
     },
     Section {
+        name: "domain",
+        many: true,
+        help: "Local domains with mailboxes or a drop folder of their own: one block for each set. Mail for them is taken from \
+               every client that may connect.",
+    },
+    Section {
         name: "aliases",
         many: false,
         help: "Names that stand for addresses, so that mail to root reaches a person.",
@@ -559,6 +565,13 @@ pub const ROWS: &[Row] = &[
     Row::set("local.drop", Kind::Path, "drop", "The drop folder.")
         .iis("DropDirectory", "Mailroot\\Drop"),
     Row::set(
+        "local.format",
+        Kind::Word(&["eml", "maildir"]),
+        "eml",
+        "How mail lies there. eml: a file for each message, ID.eml, with its envelope in front, which can be moved into a \
+         pickup folder. maildir: a Maildir; where `mailboxes` names them, one for each mailbox below the folder.",
+    ),
+    Row::set(
         "local.drop_bytes",
         Kind::OrOff(&Kind::Size(KB, 1000 * GB)),
         "250MB",
@@ -570,6 +583,49 @@ pub const ROWS: &[Row] = &[
         Kind::OrOff(&Kind::Int(1, 10_000_000)),
         "10000",
         "Files in the drop folder above which local mail waits in the queue.",
+    ),
+    // Local domains with a folder of their own.
+    Row::unset(
+        "domain.domains",
+        Kind::List(&Kind::Domain),
+        "office.example",
+        "The domains. They share the mailboxes and the folder of this block.",
+    ),
+    Row::set(
+        "domain.alias_domains",
+        Kind::List(&Kind::Domain),
+        "",
+        "Further names of the first of these domains: a recipient there is stamped with that one.",
+    ),
+    Row::unset(
+        "domain.mailboxes",
+        Kind::List(&Kind::Text),
+        "alerts",
+        "The mailboxes that exist in these domains, as in local.mailboxes. Without it: all do.",
+    ),
+    Row::unset(
+        "domain.drop",
+        Kind::Path,
+        "drop/office",
+        "Their drop folder. Without it: local.drop, with its format and quota.",
+    ),
+    Row::set(
+        "domain.format",
+        Kind::Word(&["eml", "maildir"]),
+        "eml",
+        "How mail lies there, as in local.format.",
+    ),
+    Row::set(
+        "domain.drop_bytes",
+        Kind::OrOff(&Kind::Size(KB, 1000 * GB)),
+        "250MB",
+        "Bytes in that folder above which its mail waits in the queue.",
+    ),
+    Row::set(
+        "domain.drop_files",
+        Kind::OrOff(&Kind::Int(1, 10_000_000)),
+        "10000",
+        "Files in that folder above which its mail waits in the queue.",
     ),
     // Aliases.
     Row::unset(

@@ -158,7 +158,7 @@ impl fmt::Display for Print<'_> {
             let mut blocks: Vec<Block> = self.settings.all(section.name).cloned().collect();
             // A block of these that says nothing would be a mistake.
             let none = self.settings.none_of.contains(&section.name)
-                || matches!(section.name, "route" | "dkim" | "hook");
+                || matches!(section.name, "route" | "dkim" | "domain" | "hook");
             if blocks.is_empty() && self.all && !none {
                 blocks.push(Block::new(section, Place::Default));
             }

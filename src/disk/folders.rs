@@ -121,6 +121,15 @@ impl Folders {
         self.check_drop(&self.drop)
     }
 
+    /// Makes another drop folder, if it is not there, and checks it.
+    pub fn create_drop(&self, drop: &Path) -> Result<(), BadFolder> {
+        if !drop.is_absolute() {
+            return Err(bad(drop, Wrong::NotAbsolute));
+        }
+        make(drop, 0o700)?;
+        self.check_drop(drop)
+    }
+
     /// Whether mail may be dropped there: a folder that is there, by its whole path, and none of ours with another
     /// duty.
     pub fn check_drop(&self, drop: &Path) -> Result<(), BadFolder> {

@@ -84,6 +84,7 @@ pub mod letter;
 pub mod lines;
 pub mod lock;
 pub mod logfile;
+pub mod maildir;
 pub mod medium;
 pub mod oneshot;
 pub mod order;

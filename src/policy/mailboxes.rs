@@ -34,6 +34,13 @@ impl Mailboxes {
         }
     }
 
+    /// The mailbox of an address that exists, where the mailboxes of its domain are named.
+    pub fn mailbox(&self, to: &Address) -> Option<&str> {
+        self.named.get(to.domain())?;
+        let listed = self.listed(to);
+        listed.or_else(|| to.is_postmaster().then_some("postmaster"))
+    }
+
     /// The name under which an address stands in the list of its domain.
     pub fn listed(&self, to: &Address) -> Option<&str> {
         let names = self.named.get(to.domain())?;

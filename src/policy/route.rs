@@ -1,6 +1,6 @@
 //! Where mail for a domain goes next.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::DefaultHasher;
 use std::hash::Hash;
@@ -62,10 +62,11 @@ impl Pattern {
 /// What a message does next for one recipient: the way it waits on, with others or with those of its domain alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Next {
-    /// Into the drop folder.
-    Drop,
     /// To the directory, which says who gets it; the other ways come after.
     Directory,
+    /// Into the drop folder with this number: 0 is that of `[local]`, the others follow in the order of the
+    /// configuration.
+    Drop(usize),
     /// Over the route with this number, in the order of the configuration: one way for all its domains.
     Route(usize),
     /// Over that route, on a way of the domain's own, so that its hosts slow down nobody else.
@@ -78,7 +79,7 @@ impl Next {
     /// The number of the route, in the order of the configuration.
     pub fn route(self) -> Option<usize> {
         match self {
-            Self::Drop | Self::Directory => None,
+            Self::Drop(_) | Self::Directory => None,
             Self::Route(at) | Self::Domain(at, _) | Self::Held(at, _) => Some(at),
         }
     }
@@ -116,8 +117,8 @@ impl Destination {
 /// What a rule does with its domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Into the drop folder.
-    Drop,
+    /// Into the drop folder with this number.
+    Drop(usize),
     /// Over the route with this number, all domains together: it has hosts of its own.
     Together(usize),
     /// Over that route, each domain by itself: its hosts are its own affair.
@@ -129,7 +130,7 @@ pub enum Way {
 impl Way {
     fn next(self, domain: &Domain) -> Next {
         match self {
-            Self::Drop => Next::Drop,
+            Self::Drop(at) => Next::Drop(at),
             Self::Together(at) => Next::Route(at),
             Self::Apart(at) => Next::Domain(at, Destination::of(domain)),
             Self::Hold(at) => Next::Held(at, Destination::of(domain)),
@@ -149,13 +150,14 @@ pub struct Rule {
 /// The table of all rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes {
-    local: BTreeSet<Domain>,
+    /// With the number of its drop folder.
+    local: BTreeMap<Domain, usize>,
     rules: Vec<Rule>,
 }
 
 impl Routes {
-    /// A table in which `local` domains go to the drop folder unless a rule names them exactly.
-    pub fn new(local: impl IntoIterator<Item = Domain>, rules: Vec<Rule>) -> Self {
+    /// A table in which `local` domains go to their drop folder unless a rule names them exactly.
+    pub fn new(local: impl IntoIterator<Item = (Domain, usize)>, rules: Vec<Rule>) -> Self {
         Self {
             local: local.into_iter().collect(),
             rules,
@@ -164,18 +166,18 @@ impl Routes {
 
     /// Whether the domain is one of ours, so that mail to it is taken from anybody who may connect.
     pub fn is_local(&self, domain: &Domain) -> bool {
-        self.local.contains(domain)
+        self.local.contains_key(domain)
     }
 
     /// Where mail for the domain goes: the closest rule, the earlier one among equals. Without any rule that fits
     /// it goes to the drop folder, where its owner finds it: a service that was told no way out keeps the mail.
     pub fn next(&self, domain: &Domain) -> Next {
-        let mut best = if self.is_local(domain) {
-            (usize::MAX - 1, Way::Drop)
-        } else {
-            (0, Way::Drop)
+        let local = self.local.get(domain);
+        let mut best = match local {
+            Some(folder) => (usize::MAX - 1, Way::Drop(*folder)),
+            None => (0, Way::Drop(0)),
         };
-        let mut found = self.is_local(domain);
+        let mut found = local.is_some();
         for rule in &self.rules {
             let closest = rule.to.iter().filter_map(|p| p.closeness(domain)).max();
             if let Some(closeness) = closest
@@ -206,7 +208,7 @@ mod tests {
             way,
         };
         let routes = Routes::new(
-            [domain("nas.lan"), domain("office.example")],
+            [(domain("nas.lan"), 1), (domain("office.example"), 0)],
             vec![
                 rule(&["*"], Way::Together(0)),
                 rule(&["*.example"], Way::Together(1)),
@@ -218,7 +220,7 @@ mod tests {
             ],
         );
         for (to, next) in [
-            ("nas.lan", Next::Drop),
+            ("nas.lan", Next::Drop(1)),
             ("a.nas.lan", Next::Route(0)),
             ("a.example", Next::Route(1)),
             ("example", Next::Route(0)),
@@ -252,7 +254,7 @@ mod tests {
 
     #[test]
     fn without_a_way_out_mail_stays_here() {
-        assert_eq!(Routes::default().next(&domain("a.example")), Next::Drop);
+        assert_eq!(Routes::default().next(&domain("a.example")), Next::Drop(0));
     }
 
     #[test]

@@ -72,8 +72,8 @@ impl Claim {
             &folders.queue,
             &folders.badmail,
             &folders.sorttemp,
-            &config.local.drop,
         ];
+        let all = all.into_iter().chain(config.drops().map(|at| &at.drop));
         let listen = config.listen.iter().map(|listen| match &listen.address {
             at @ At::Unix(path) => (at.clone(), Some(Spot::new(path))),
             at => (at.clone(), None),
@@ -83,7 +83,7 @@ impl Claim {
         Self {
             name: config.name.clone(),
             home: Spot::new(&config.home),
-            folders: all.into_iter().map(|path| Spot::new(path)).collect(),
+            folders: all.map(|path| Spot::new(path)).collect(),
             control: Spot::new(&config.control.socket),
             listen: listen.collect(),
             own_v4: v4.map(|at| at.port()).collect(),

@@ -62,12 +62,12 @@ pub async fn dispatch(service: Rc<Service>) {
 
 async fn session(service: Rc<Service>, next: Next) {
     match next {
-        Next::Drop => dropping::session(&service).await,
         #[cfg(feature = "ldap")]
         Next::Directory => resolving::session(&service).await,
         // Nothing waits there without one.
         #[cfg(not(feature = "ldap"))]
         Next::Directory => {}
+        Next::Drop(at) => dropping::session(&service, at).await,
         Next::Route(_) | Next::Domain(..) | Next::Held(..) => {
             relay::session(&service, next).await;
         }

@@ -148,7 +148,7 @@ mod tests {
         let wishes = vec![
             wish(Next::Route(1), 4, false, 0),
             wish(to("a"), 9, false, 1),
-            wish(Next::Drop, 1, false, 0),
+            wish(Next::Drop(0), 1, false, 0),
         ];
         let mut open = Open::default();
         open.routes.entry(0).or_default().sessions = 3;
@@ -156,7 +156,7 @@ mod tests {
         let given = share(wishes.clone(), open.clone(), |_| 4, 100);
         let count = |next| given.iter().filter(|one| **one == next).count();
         assert_eq!(
-            (count(Next::Route(1)), count(to("a")), count(Next::Drop)),
+            (count(Next::Route(1)), count(to("a")), count(Next::Drop(0))),
             (4, 1, 1)
         );
         assert_eq!(share(wishes, open, |_| 4, 5).len(), 3);

@@ -15,6 +15,7 @@ use crate::config::model::Login;
 use crate::config::model::Proof;
 use crate::config::model::Route;
 use crate::disk::drop::DropFolder;
+use crate::disk::drop::Form;
 use crate::disk::drop::Quota;
 use crate::disk::folders::Folders;
 use crate::disk::secret;
@@ -197,8 +198,11 @@ impl Live {
     /// A way as it is called in logs and commands; one of a single domain, by that domain if it is known.
     pub fn name(&self, next: Next, domain: Option<&Domain>) -> String {
         match (next, domain) {
-            (Next::Drop, _) => String::from("drop"),
             (Next::Directory, _) => String::from("directory"),
+            (Next::Drop(at), _) => {
+                let folder = self.config.drops().nth(at);
+                folder.map_or_else(|| String::from("drop"), |folder| folder.name.clone())
+            }
             (Next::Domain(..) | Next::Held(..), Some(domain)) => domain.to_string(),
             (Next::Route(at) | Next::Domain(at, _) | Next::Held(at, _), _) => {
                 match self.outs.get(at).and_then(|out| out.route.hosts.first()) {
@@ -228,10 +232,10 @@ impl Live {
     /// How many sessions a way may have at once.
     pub fn sessions(&self, next: Next) -> usize {
         match next {
-            // One file worker writes them one after the other anyway.
-            Next::Drop => 1,
             // Messages share its connection and what is remembered.
             Next::Directory => 1,
+            // One file worker writes them one after the other anyway.
+            Next::Drop(_) => 1,
             Next::Route(_) | Next::Domain(..) | Next::Held(..) => self
                 .out(next)
                 .map_or(0, |out| usize::try_from(out.route.connections).unwrap_or(1)),
@@ -296,17 +300,32 @@ pub fn names(config: &Config) -> resolver::Settings {
     }
 }
 
-/// The drop folder as configured.
-pub fn drop_folder(config: &Config, folders: &Folders) -> std::io::Result<Arc<Mutex<DropFolder>>> {
-    let quota = match (config.local.drop_bytes, config.local.drop_files) {
-        (None, None) => None,
-        (bytes, files) => Some(Quota {
-            bytes: bytes.unwrap_or(u64::MAX),
-            files: files.map_or(u64::MAX, u64::from),
-        }),
-    };
-    let folder = DropFolder::new(&folders.drop, &folders.sorttemp, quota, 0o600)?;
-    Ok(Arc::new(Mutex::new(folder)))
+/// A drop folder with what is known of its fill; the file worker holds it while it writes.
+pub type Drop = Arc<Mutex<DropFolder>>;
+
+/// The drop folders as configured, in the order of their numbers; those that are not there are made. Blocks.
+pub fn drop_folders(config: &Config, folders: &Folders) -> Result<Vec<Drop>, String> {
+    let each = config.drops().map(|folder| {
+        let quota = match (folder.drop_bytes, folder.drop_files) {
+            (None, None) => None,
+            (bytes, files) => Some(Quota {
+                bytes: bytes.unwrap_or(u64::MAX),
+                files: files.map_or(u64::MAX, u64::from),
+            }),
+        };
+        let form = if folder.maildir {
+            Form::Maildir(config.hostname.clone())
+        } else {
+            Form::Eml
+        };
+        let path = &folder.drop;
+        let made = folders.create_drop(path);
+        made.map_err(|error| error.to_string())?;
+        let folder = DropFolder::new(path, &folders.sorttemp, form, quota, 0o600);
+        let folder = folder.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Arc::new(Mutex::new(folder)))
+    });
+    each.collect()
 }
 
 /// Reads what proves who we are. Blocks on a file: to be run by the file worker. Done anew for every connection, so

@@ -7,7 +7,6 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use smol::channel::Sender;
@@ -17,7 +16,6 @@ use crate::base::Tick;
 use crate::config::Config;
 use crate::config::endpoint::At;
 use crate::disk::body::Stored;
-use crate::disk::drop::DropFolder;
 use crate::disk::folders::Folders;
 use crate::disk::handle::Journal;
 use crate::disk::worker::Worker;
@@ -110,8 +108,8 @@ pub struct Service {
     pub rates: RefCell<Rates>,
     /// What has happened.
     pub counts: Cell<Counts>,
-    /// The drop folder with what is known of its fill; the file worker holds it while it writes.
-    pub drop: RefCell<Arc<Mutex<DropFolder>>>,
+    /// The drop folders, in the order of their numbers.
+    pub drops: RefCell<Vec<live::Drop>>,
     /// Claimed pickup files that the queue would not take; while there are any no more are claimed.
     pub parked: Cell<usize>,
     /// Rung when something may be due.
@@ -392,8 +390,10 @@ impl Service {
         let live = Live::new(config.clone(), &self.tls).inspect_err(|why| {
             emit(&Event::ReloadRefused { why });
         })?;
-        let drop = live::drop_folder(&config, &self.folders).map_err(|error| error.to_string())?;
-        *self.drop.borrow_mut() = drop;
+        let drops = live::drop_folders(&config, &self.folders).inspect_err(|why| {
+            emit(&Event::ReloadRefused { why });
+        })?;
+        *self.drops.borrow_mut() = drops;
         log::start(&config);
         pump::start(
             &self.tasks,

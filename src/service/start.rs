@@ -20,6 +20,7 @@ use crate::disk::folders::Folders;
 use crate::disk::handle::Journal;
 use crate::disk::handle::Paths;
 use crate::disk::journal::Options;
+use crate::disk::maildir;
 use crate::disk::recover::Recovery;
 use crate::disk::worker::Worker;
 use crate::net::Resolver;
@@ -158,7 +159,7 @@ fn open(
     log::trust(&clock);
     let live = Live::new(config.clone(), &tls).map_err(StartError::Config)?;
     let service = Rc::new(Service {
-        drop: RefCell::new(live::drop_folder(&config, &folders).map_err(io)?),
+        drops: RefCell::new(live::drop_folders(&config, &folders).map_err(StartError::Io)?),
         live: RefCell::new(live),
         reread: Arc::clone(&line.read),
         journal: opened.journal,
@@ -219,12 +220,17 @@ fn resume(service: &Service, recovery: &Recovery) {
 /// Removes what a crash left half-written in drop and badmail; its messages are in the journal still.
 fn sweep(service: &Service) {
     let folders = &service.folders;
+    let live = service.live();
+    let drops = live.config.drops();
+    let drops = drops.map(|folder| match folder.maildir {
+        true => maildir::sweep(&folder.drop),
+        false => drop::sweep(&folder.drop),
+    });
     let swept = [
         drop::sweep(&folders.sorttemp),
-        drop::sweep(&folders.drop),
         notices::badmail(service).sweep(),
     ];
-    for error in swept.into_iter().filter_map(Result::err) {
+    for error in drops.chain(swept).filter_map(Result::err) {
         let why = error.to_string();
         emit(&Event::Trouble {
             what: "sweep",

@@ -710,7 +710,9 @@ mod tests {
         assert!(!ways.have_room(&[old, new, next(0)]) && ways.have_room(&[old, new]));
         ways.call(new, &Domain::parse("x.example").unwrap());
         ways.begin(new);
-        assert!(!ways.have_room(&[next(0)]) && ways.have_room(&[old, Next::Route(1), Next::Drop]));
+        assert!(
+            !ways.have_room(&[next(0)]) && ways.have_room(&[old, Next::Route(1), Next::Drop(0)])
+        );
         ways.begin(old);
         assert!(ways.take(old, at(10), None).is_some());
         ways.end(old, at(11));

@@ -50,7 +50,7 @@ impl DomainReader<'_> {
 
     /// Adds the domains of a block, what stands for them, and their mailboxes.
     fn domains(&mut self, block: &Block, rewrite: &mut Rewrite) -> Option<()> {
-        let domains: Vec<Domain> = block.get("domains")?;
+        let domains: Vec<Domain> = block.get("domains").unwrap_or_default();
         let others: Vec<Domain> = block.get("alias_domains")?;
         let known = |rewrite: &Rewrite, domain: &Domain| {
             rewrite.local.contains(domain) || rewrite.stands_for.contains_key(domain)
@@ -79,18 +79,78 @@ impl DomainReader<'_> {
         Some(())
     }
 
-    /// Where their mail lies.
-    pub fn local(&mut self, block: &Block) -> Option<Local> {
-        let local = Local {
-            drop: self.home.join(block.get::<PathBuf>("drop")?),
+    /// Where the mail of domains lies that have no folder of their own.
+    pub fn local(&mut self, settings: &Settings) -> Option<Local> {
+        let block = settings.one("local")?;
+        let local = self.folder(&block, block.get("drop")?, String::from("drop"))?;
+        self.check_folder(&block, &local, &[]);
+        Some(local)
+    }
+
+    /// The blocks of `[[domain]]`: adds to the rules what they say, and answers their folders, and the number of its
+    /// folder for each local domain.
+    pub fn blocks(
+        &mut self,
+        settings: &Settings,
+        local: &Local,
+        rewrite: &mut Rewrite,
+    ) -> Option<(Vec<Local>, BTreeMap<Domain, usize>)> {
+        let numbered = rewrite.local.iter().map(|domain| (domain.clone(), 0));
+        let mut numbers: BTreeMap<Domain, usize> = numbered.collect();
+        // What is this host's own leaves it by no rule for all others.
+        numbers.insert(Domain::localhost(), 0);
+        let mut folders = vec![local.clone()];
+        for block in settings.all("domain") {
+            let domains: Vec<Domain> = block.get("domains").unwrap_or_default();
+            if domains.is_empty() && !block.spoiled {
+                self.blame(block.place.clone(), Complaint::NoDomain);
+            }
+            self.domains(block, rewrite)?;
+            let number = match (block.get::<PathBuf>("drop"), domains.first()) {
+                (Some(drop), Some(first)) => {
+                    let folder = self.folder(block, drop, format!("drop:{first}"))?;
+                    self.check_folder(block, &folder, &folders);
+                    folders.push(folder);
+                    folders.len().saturating_sub(1)
+                }
+                _ => {
+                    for name in ["format", "drop_bytes", "drop_files"] {
+                        if let Some(entry) = block.entry(name) {
+                            let complaint = Complaint::NoFolder(entry.row.key);
+                            self.blame(entry.place.clone(), complaint);
+                        }
+                    }
+                    0
+                }
+            };
+            numbers.extend(domains.into_iter().map(|domain| (domain, number)));
+        }
+        folders.remove(0);
+        Some((folders, numbers))
+    }
+
+    fn folder(&self, block: &Block, drop: PathBuf, name: String) -> Option<Local> {
+        Some(Local {
+            name,
+            drop: self.home.join(drop),
+            maildir: block.get::<&str>("format")? == "maildir",
             drop_bytes: block.or_off("drop_bytes")?,
             drop_files: block.or_off("drop_files")?,
-        };
+        })
+    }
+
+    fn check_folder(&mut self, block: &Block, folder: &Local, others: &[Local]) {
         let taken = ["", "pickup", "queue", "badmail", "sorttemp"];
-        if taken.iter().any(|name| self.home.join(name) == local.drop) {
+        let clash = |other: &Local| {
+            other.drop == folder.drop
+                || (other.maildir && folder.drop.starts_with(&other.drop))
+                || (folder.maildir && other.drop.starts_with(&folder.drop))
+        };
+        if taken.iter().any(|name| self.home.join(name) == folder.drop) {
             self.blame(block.place_of("drop"), Complaint::DropTaken);
+        } else if others.iter().any(clash) {
+            self.blame(block.place_of("drop"), Complaint::DropTwice);
         }
-        Some(local)
     }
 
     fn blame(&mut self, place: Place, complaint: Complaint) {

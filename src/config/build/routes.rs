@@ -1,5 +1,6 @@
 //! Turns the `[[route]]` sections into the routing table and its routes, and finds what is wrong between their keys.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -17,7 +18,6 @@ use crate::config::model::Via;
 use crate::config::settings::Block;
 use crate::config::settings::Settings;
 use crate::mail::Domain;
-use crate::policy::rewrite::Rewrite;
 use crate::policy::route::Pattern;
 use crate::policy::route::Routes;
 use crate::policy::route::Rule;
@@ -38,11 +38,12 @@ pub struct RouteReader<'a> {
 }
 
 impl RouteReader<'_> {
-    /// The routing table, and the routes that it names. `None` when schema and model disagree.
+    /// The routing table, in which local domains have the drop folders with these numbers, and the routes that it names.
+    /// `None` when schema and model disagree.
     pub fn routes(
         &mut self,
         settings: &Settings,
-        rewrite: &Rewrite,
+        local: BTreeMap<Domain, usize>,
     ) -> Option<(Routes, Vec<Route>)> {
         let block = settings.one("users")?;
         let users = block.get::<PathBuf>("file").is_some()
@@ -62,10 +63,10 @@ impl RouteReader<'_> {
                 "mx" => (Via::Mx, Way::Apart(at)),
                 "mx-then-smart-host" => (Via::MxThenSmartHost, Way::Apart(at)),
                 "hold" => (Via::Hold, Way::Hold(at)),
-                "drop" => (Via::SmartHost, Way::Drop),
+                "drop" => (Via::SmartHost, Way::Drop(0)),
                 _ => (Via::SmartHost, Way::Together(at)),
             };
-            if way == Way::Drop {
+            if way == Way::Drop(0) {
                 self.useless(block, "drop", |name| !matches!(name, "to" | "via"));
             } else {
                 let route = self.route(block, via)?;
@@ -78,8 +79,6 @@ impl RouteReader<'_> {
             }
             rules.push(Rule { to, way });
         }
-        // What is this host's own leaves it by no rule for all others.
-        let local = rewrite.local.iter().cloned().chain([Domain::localhost()]);
         Some((Routes::new(local, rules), routes))
     }
 
