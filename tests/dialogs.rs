@@ -31,7 +31,7 @@ use std::time::Duration;
 use mailroot::base::{MsgId, Tick, Wall};
 use mailroot::mail::envelope::{Body, TlsWish};
 use mailroot::mail::{Address, Domain, Envelope, Outcome, Recipient};
-use mailroot::smtp::client::settings::{Login, Secret, StartTls};
+use mailroot::smtp::client::settings::{Dialect, Login, Secret, StartTls};
 use mailroot::smtp::client::transfer::Message;
 use mailroot::smtp::client::{self, Client};
 use mailroot::smtp::fault::Fault;
@@ -514,6 +514,8 @@ impl<'a> ClientSide<'a> {
                     "clear" => settings.login_without_tls = true,
                     "unproved" => settings.proved = false,
                     "mx" => settings.role = Role::Exchanger,
+                    "lmtp" => settings.dialect = Dialect::Lmtp,
+                    "helo" => settings.dialect = Dialect::Smtp,
                     "recipients" => settings.recipients = value.parse().unwrap(),
                     "messages" => settings.messages = value.parse().unwrap(),
                     "chunking" => settings.chunking = true,

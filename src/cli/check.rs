@@ -19,6 +19,7 @@ use crate::mail::dkim::key::Key;
 use crate::net::TrustedClock;
 use crate::net::tls::Identity;
 use crate::net::tls::Tls;
+use crate::service::alias_file;
 use crate::service::claims;
 use crate::service::claims::Claim;
 
@@ -51,6 +52,7 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
         wrong.extend(users(&config));
         wrong.extend(certificate(&config));
         wrong.extend(keys(&config));
+        wrong.extend(aliases(&config));
         let claim = Claim::of(&config);
         for (other, theirs) in &seen {
             let shared = claim.shared(theirs);
@@ -111,6 +113,12 @@ fn keys(config: &Config) -> Vec<String> {
         key.map(|_| ())
     });
     read.filter_map(Result::err).collect()
+}
+
+/// What is wrong with the aliases.
+fn aliases(config: &Config) -> Option<String> {
+    let file = config.aliases.as_ref()?;
+    alias_file::read(file, &config.rewrite).err()
 }
 
 /// Why nobody could log in, though somebody should.

@@ -191,6 +191,12 @@ pub const COMMANDS: &[Command] = &[
         help: "Lists what waits, as mailq does.",
     },
     Command {
+        name: "newaliases",
+        usage: "[FILE]",
+        help: "Checks the file of aliases that a configuration names, /etc/mailroot.toml unless another is given. The service \
+               reads a changed file by itself.",
+    },
+    Command {
         name: "mail",
         usage: "[-s SUBJECT] RECIPIENT...",
         help: "Sends standard input as the body of a message, as mail does.",

@@ -13,6 +13,7 @@ mod install;
 mod journal;
 mod load;
 pub mod mail;
+mod newaliases;
 mod passwd;
 mod queue;
 mod rest;
@@ -75,8 +76,7 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         }),
         "mailq" => queue::mailq(args),
         "mail" => mail::run(args),
-        // Aliases need no compiling here; the name exists because scripts call it.
-        "newaliases" => ExitCode::SUCCESS,
+        "newaliases" => newaliases::run(args),
         "queue" => queue::run(args),
         "badmail" => badmail::run(args),
         "journal" => journal::run(args),

@@ -18,13 +18,15 @@ pub enum At {
     Given(String),
 }
 
-/// A host to connect to.
+/// A host to connect to, or a Unix socket of this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// Its name or address literal.
+    /// Its name or address literal; `localhost` for a socket.
     pub name: Domain,
     /// Its port, when one was written.
     pub port: Option<u16>,
+    /// The path of the socket.
+    pub socket: Option<PathBuf>,
 }
 
 /// A directory to ask (RFC 4516 s2, of which only the place matters here).
@@ -59,12 +61,21 @@ pub enum Tls {
 }
 
 impl Host {
-    /// Reads `name`, `name:port`, `192.0.2.1:25`, `[192.0.2.1]:25`, `[2001:db8::1]:25` or a bare IP address.
+    /// Reads `name`, `name:port`, `192.0.2.1:25`, `[192.0.2.1]:25`, `[2001:db8::1]:25`, a bare IP address, or the whole
+    /// path of a Unix socket.
     pub fn parse(text: &str) -> Option<Self> {
+        if text.starts_with('/') {
+            return Some(Self {
+                name: Domain::localhost(),
+                port: None,
+                socket: Some(PathBuf::from(text)),
+            });
+        }
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Some(Self {
                 name: Domain::from_ip(ip),
                 port: None,
+                socket: None,
             });
         }
         let (name, port) = match text.strip_prefix('[') {
@@ -99,7 +110,11 @@ impl Host {
             }
             Some(_) => return None,
         };
-        Some(Self { name, port })
+        Some(Self {
+            name,
+            port,
+            socket: None,
+        })
     }
 }
 
@@ -167,6 +182,9 @@ impl fmt::Display for At {
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.socket {
+            return path.display().fmt(f);
+        }
         match self.name.ip() {
             Some(IpAddr::V6(v6)) => write!(f, "[{v6}]")?,
             Some(IpAddr::V4(v4)) => v4.fmt(f)?,

@@ -110,6 +110,10 @@ pub enum Complaint {
     UselessWith(&'static str, &'static str),
     /// Two addresses of one family to connect from.
     TwoSources,
+    /// A Unix socket as a smart host.
+    SocketWithoutLmtp,
+    /// HELO, and what only EHLO can offer.
+    HeloCannot,
     /// TLS from the first byte, and TLS off or optional.
     ImplicitWithoutTls,
     /// An authority file, and certificates are not checked against authorities.
@@ -151,6 +155,7 @@ pub enum Complaint {
 }
 
 impl fmt::Display for Complaint {
+    #[allow(clippy::too_many_lines, reason = "one arm a complaint")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syntax(why) => write!(f, "this is not TOML: {}", Escaped(why.as_bytes())),
@@ -215,6 +220,13 @@ impl fmt::Display for Complaint {
             }
             Self::TwoSources => f.write_str(
                 "there are two addresses of one family; keep one for IPv4 and one for IPv6",
+            ),
+            Self::SocketWithoutLmtp => f.write_str(
+                "a Unix socket is for a mail store on this host; write via = \"lmtp\", or a host name",
+            ),
+            Self::HeloCannot => f.write_str(
+                "with HELO there is no STARTTLS and no login; write tls = \"off\" or \"opportunistic\" here and no user, \
+                 or take `ehlo` out",
             ),
             Self::ImplicitWithoutTls => f.write_str(
                 "TLS cannot begin with the connection and be off or optional; write tls = \"verify\", or \

@@ -220,6 +220,8 @@ pub enum Via {
     Mx,
     /// Those, and the named ones when there are none or none answers.
     MxThenSmartHost,
+    /// Those named in the route, by LMTP.
+    Lmtp,
     /// None, until the mail is fetched; then those named in the route, else the domain's exchangers.
     Hold,
 }
@@ -231,6 +233,7 @@ impl Via {
             Self::SmartHost => "smart-host",
             Self::Mx => "mx",
             Self::MxThenSmartHost => "mx-then-smart-host",
+            Self::Lmtp => "lmtp",
             Self::Hold => "hold",
         }
     }
@@ -275,6 +278,8 @@ pub struct Route {
     pub expire: Option<Duration>,
     /// The name given in EHLO.
     pub helo: Domain,
+    /// Whether EHLO is said, and not HELO at once.
+    pub ehlo: bool,
     /// Waits by phase (RFC 5321 s4.5.3.2).
     pub timeouts: Timeouts,
 }
@@ -286,6 +291,8 @@ pub struct Peer {
     pub name: Domain,
     /// Its port.
     pub port: u16,
+    /// The Unix socket that it is; then name and port mean nothing.
+    pub socket: Option<PathBuf>,
     /// Whether TLS begins with the connection.
     pub implicit_tls: bool,
 }

@@ -657,12 +657,13 @@ pub const ROWS: &[Row] = &[
     .iis("Remote domain", "none"),
     Row::set(
         "route.via",
-        Kind::Word(&["smart-host", "mx", "mx-then-smart-host", "hold", "drop"]),
+        Kind::Word(&["smart-host", "mx", "mx-then-smart-host", "lmtp", "hold", "drop"]),
         "smart-host",
         "The way. smart-host: to the hosts named here. mx: to the mail exchangers that DNS names for each domain. \
          mx-then-smart-host: to those, and to the hosts named here when DNS names none or none of them answers. hold: \
          mail waits until the domain's host fetches it with ETRN (then it goes to the hosts named here, else to the \
-         domain's exchangers) or ATRN. drop: into the drop folder.",
+         domain's exchangers) or ATRN. lmtp: by LMTP to the mail store named here, which \
+         answers for each recipient. drop: into the drop folder.",
     )
     .iis("RouteAction", "0 (by DNS)"),
     Row::set(
@@ -670,7 +671,8 @@ pub const ROWS: &[Row] = &[
         Kind::List(&Kind::Host),
         "",
         "The smart hosts in the order they are tried; one that stands in for another is kept for a while before the \
-         first is tried again. Without a port it is 587, with via = \"hold\" 25.",
+         first is tried again. Without a port it is 587, with via = \"hold\" 25, with via = \"lmtp\" 24. With that it may also be the path of a \
+         Unix socket.",
     )
     .iis("SmartHost", "none"),
     Row::set(
@@ -705,7 +707,7 @@ pub const ROWS: &[Row] = &[
         "route.tls",
         Kind::Tls,
         "verify",
-        "verify: always, and the certificate must be good. require: always, any certificate. opportunistic: when \
+        "verify: always, and the certificate must be good (with via = \"lmtp\" to this host: off unless it is written). require: always, any certificate. opportunistic: when \
          offered, any certificate. pin:HEX: always, and the certificate or its public key must have this SHA-256. off: never. \
          dane: as the host's TLSA records say, where DNSSEC vouches for them, else verify for smart hosts and opportunistic \
          for mail exchangers. dane-only: never without them. Mail exchangers get dane unless another is written with via = \"mx\".",
@@ -821,6 +823,14 @@ pub const ROWS: &[Row] = &[
         "nas.example.com",
         "The name this host gives itself in EHLO. Without it: hostname.",
     ),
+    Row::set(
+        "route.ehlo",
+        Kind::Bool,
+        "true",
+        "Whether EHLO is said. false: HELO at once, for a host that stumbles over EHLO; one that refuses EHLO gets HELO \
+         anyway. With HELO there is neither TLS nor a login.",
+    )
+    .iis("RouteAction, USE_HELO", "off"),
     Row::set(
         "route.connect_timeout",
         Kind::Wait(1, HOUR),

@@ -8,10 +8,13 @@ use std::io;
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
+use rustix::net::SocketAddrUnix;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
 use rustix::net::sockopt;
@@ -134,6 +137,14 @@ impl Dial {
         Err(DialError { tried })
     }
 
+    /// Connects to a Unix socket of this host.
+    pub async fn local(&self, path: &Path) -> Result<Stream, Fault> {
+        match within(self.timeout, unix(path)).await {
+            Ok(connected) => connected.map_err(Fault::from_errno),
+            Err(_) => Err(Fault::TimedOut),
+        }
+    }
+
     async fn one(&self, addr: SocketAddr) -> Result<Stream, Fault> {
         let source = self
             .source
@@ -148,6 +159,16 @@ impl Dial {
             None => Ok(Stream::tcp(stream)),
         }
     }
+}
+
+async fn unix(path: &Path) -> Result<Stream, Errno> {
+    let flags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+    let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // It connects at once, or says that its queue is full (EAGAIN), which the next attempt finds out.
+    rustix::net::connect(&fd, &SocketAddrUnix::new(path)?)?;
+    Watched::new(UnixStream::from(fd))
+        .map(Stream::unix)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Sends the SYN.

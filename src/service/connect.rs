@@ -1,9 +1,11 @@
 //! Opens a connection to a host, and sets up the client machine that talks over it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 
 use crate::config::model::Route;
+use crate::config::model::Via;
 use crate::mail::Reason;
 use crate::mail::Status;
 use crate::net::Stream;
@@ -17,6 +19,7 @@ use crate::service::targets::Failed;
 use crate::service::targets::Target;
 use crate::smtp::client::Client;
 use crate::smtp::client::settings;
+use crate::smtp::client::settings::Dialect;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::outcome::Role;
 
@@ -42,7 +45,13 @@ pub async fn connect(
             })
         }
     };
-    let (stream, address) = open(service, out, target, plan).await?;
+    let (stream, address) = match &target.peer.socket {
+        Some(path) => (socket(out, path).await?, None),
+        None => {
+            let (stream, address) = open(service, out, target, plan).await?;
+            (stream, Some(address))
+        }
+    };
     let settings = dialog(&out.route, target, plan, address, login);
     let host = settings.peer.clone();
     let mut client = Client::new(settings, stream.is_tls(), nonce());
@@ -56,6 +65,17 @@ pub async fn connect(
 pub fn nonce() -> String {
     let number = || random::number().unwrap_or(0);
     format!("{:016x}{:016x}", number(), number())
+}
+
+/// A connection to a Unix socket of this host. What is wrong with it is a matter of the setup here, or of a store that
+/// starts later than we do; so it is tried again and costs no mail its time.
+async fn socket(out: &Out, path: &Path) -> Result<Stream, Failed> {
+    let dial = Dial {
+        timeout: out.route.timeouts.connect,
+        source: Vec::new(),
+    };
+    let failed = |fault| Failed::later(1, format!("cannot connect to {}: {fault}", path.display()));
+    dial.local(path).await.map_err(failed)
 }
 
 async fn open(
@@ -109,13 +129,14 @@ fn dialog(
     route: &Route,
     target: &Target,
     plan: &Plan<'_>,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     login: Option<settings::Login>,
 ) -> settings::Settings {
     let host = &target.peer;
-    let peer = match host.name.ip() {
-        Some(_) => host.name.to_string(),
-        None => format!("{} [{}]", host.name, address.ip()),
+    let peer = match (&host.socket, address, host.name.ip()) {
+        (Some(path), ..) => path.display().to_string(),
+        (None, Some(address), None) => format!("{} [{}]", host.name, address.ip()),
+        _ => host.name.to_string(),
     };
     let usual = talker(route, target.role, peer);
     settings::Settings {
@@ -132,6 +153,11 @@ fn dialog(
 pub fn talker(route: &Route, role: Role, peer: String) -> settings::Settings {
     settings::Settings {
         role,
+        dialect: match route.via {
+            Via::Lmtp => Dialect::Lmtp,
+            _ if !route.ehlo => Dialect::Smtp,
+            _ => Dialect::Esmtp,
+        },
         messages: usize::try_from(route.messages_per_connection).unwrap_or(usize::MAX),
         timeouts: settings::Timeouts {
             greeting: route.timeouts.greeting,

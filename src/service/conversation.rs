@@ -10,6 +10,7 @@ use smol::future;
 use smol::io::AsyncReadExt;
 
 use crate::base::Wall;
+use crate::config::model::Via;
 use crate::mail::Envelope;
 use crate::mail::Outcome;
 use crate::mail::dkim::signing::Signer;
@@ -298,7 +299,12 @@ impl<'a> Conversation<'a> {
 
     /// A message is through. A peer that `reports` tells of its deliveries itself (RFC 3461 s5.2.1).
     async fn finished(&self, mut attempt: Attempt, outcomes: Vec<Outcome>, reports: bool) {
-        attempt.done = (!reports).then_some(Action::Relayed);
+        // A mail store is where it ends.
+        let done = match self.out.route.via {
+            Via::Lmtp => Action::Delivered,
+            _ => Action::Relayed,
+        };
+        attempt.done = (!reports).then_some(done);
         let places = attempt.recipients.clone();
         let outcomes = places.into_iter().zip(outcomes).collect();
         conclude::conclude(self.service, self.next.get(), attempt, outcomes).await;

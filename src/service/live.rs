@@ -206,7 +206,10 @@ impl Live {
             (Next::Domain(..) | Next::Held(..), Some(domain)) => domain.to_string(),
             (Next::Route(at) | Next::Domain(at, _) | Next::Held(at, _), _) => {
                 match self.outs.get(at).and_then(|out| out.route.hosts.first()) {
-                    Some(host) => format!("{}:{}", host.name, host.port),
+                    Some(host) => match &host.socket {
+                        Some(path) => path.display().to_string(),
+                        None => format!("{}:{}", host.name, host.port),
+                    },
                     None => format!("route {}", at.saturating_add(1)),
                 }
             }

@@ -102,7 +102,7 @@ impl<'a> Targets<'a> {
     /// The hosts for mail to this domain over this route.
     pub fn new(service: &'a Service, out: &'a Out, domain: &Domain) -> Self {
         let stage = match out.route.via {
-            Via::SmartHost => Stage::Named,
+            Via::SmartHost | Via::Lmtp => Stage::Named,
             Via::Hold if !out.route.hosts.is_empty() => Stage::Named,
             Via::Mx | Via::MxThenSmartHost | Via::Hold => Stage::Exchangers,
         };
@@ -272,6 +272,7 @@ impl<'a> Targets<'a> {
             peer: Peer {
                 name: host,
                 port: route.mx_port,
+                socket: None,
                 implicit_tls: false,
             },
             role: Role::Exchanger,

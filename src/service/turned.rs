@@ -44,6 +44,7 @@ pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, p
         peer: Peer {
             name: domain,
             port: 0,
+            socket: None,
             implicit_tls: false,
         },
         role: Role::Exchanger,

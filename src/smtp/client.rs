@@ -14,6 +14,7 @@ use crate::smtp::client::login::Answer;
 use crate::smtp::client::login::Exchange;
 use crate::smtp::client::login::Footing;
 use crate::smtp::client::order::Order;
+use crate::smtp::client::settings::Dialect;
 use crate::smtp::client::settings::Settings;
 use crate::smtp::client::settings::StartTls;
 use crate::smtp::client::state::State;
@@ -111,8 +112,7 @@ impl Client {
         if matches!(self.state, State::Handshake) {
             self.tls = true;
             self.offer = Capabilities::default();
-            self.say_hello("EHLO");
-            self.state = State::Ehlo;
+            self.introduce();
         }
     }
 
@@ -280,13 +280,10 @@ impl Client {
             return self.lose(&outcome);
         }
         match mem::replace(&mut self.state, State::Over) {
-            State::Greeting if class == 2 => {
-                self.say_hello("EHLO");
-                self.state = State::Ehlo;
-            }
+            State::Greeting if class == 2 => self.introduce(),
             State::Greeting => self.refused(Phase::Greeting),
             State::Ehlo if self.reply.code == 250 => self.introduced(),
-            State::Ehlo if class == 5 && !self.needs_ehlo() => {
+            State::Ehlo if class == 5 && !self.needs_ehlo() && !self.is_lmtp() => {
                 self.offer = Capabilities::default();
                 self.say_hello("HELO");
                 self.state = State::Helo;
@@ -320,6 +317,11 @@ impl Client {
                     transfer.write_opening(&mut self.out);
                     self.state = State::Body(transfer);
                 }
+                // It would answer with as many replies as it took recipients, which is none.
+                Next::EmptyDot if self.is_lmtp() => {
+                    self.state = State::Talk(transfer);
+                    self.astray();
+                }
                 Next::EmptyDot => {
                     self.say(format_args!(".\r\n"));
                     self.state = State::EmptyDot(transfer);
@@ -334,13 +336,20 @@ impl Client {
                 self.state = State::Dot(transfer);
                 self.astray();
             }
+            State::Dot(mut transfer) if self.is_lmtp() => {
+                if transfer.on_recipient_reply(&self.reply, &self.settings) {
+                    self.state = State::Dot(transfer);
+                } else {
+                    self.transaction_over(transfer, false);
+                }
+            }
             State::Dot(mut transfer) => {
                 transfer.on_message_reply(&self.reply, &self.settings);
                 self.transaction_over(transfer, false);
             }
             State::Cut(mut transfer) => {
-                // A yes to half a message is none.
-                if class == 4 || class == 5 {
+                // A yes to half a message is none, and a no may be for one recipient.
+                if matches!(class, 4 | 5) && !self.is_lmtp() {
                     transfer.on_message_reply(&self.reply, &self.settings);
                 }
                 self.state = State::Cut(transfer);
@@ -356,11 +365,29 @@ impl Client {
     /// one about an address, belongs to something else: with BDAT, where nothing is asked before the message, a reply
     /// too many to RCPT would be taken for it.
     fn is_about_message(&self) -> bool {
-        let about_address = self.reply.status.is_some_and(|s| s.subject() == 1);
+        let about_address = self.reply.status.is_some_and(|s| s.subject() == 1) && !self.is_lmtp();
         match self.reply.class() {
             2 => self.reply.code >= 250 && !about_address,
             class => class != 3,
         }
+    }
+
+    /// Says who we are.
+    fn introduce(&mut self) {
+        let dialect = self.settings.dialect;
+        if dialect == Dialect::Smtp && self.needs_ehlo() {
+            let text = "the route says HELO, and with that there is neither TLS nor a login";
+            return self.give_up(Status::new(4, 3, 5), text);
+        }
+        self.say_hello(dialect.hello());
+        self.state = match dialect {
+            Dialect::Smtp => State::Helo,
+            Dialect::Esmtp | Dialect::Lmtp => State::Ehlo,
+        };
+    }
+
+    fn is_lmtp(&self) -> bool {
+        self.settings.dialect == Dialect::Lmtp
     }
 
     /// EHLO was answered.

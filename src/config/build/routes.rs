@@ -61,6 +61,7 @@ impl RouteReader<'_> {
             let at = routes.len();
             let (via, way) = match block.get::<&str>("via")? {
                 "mx" => (Via::Mx, Way::Apart(at)),
+                "lmtp" => (Via::Lmtp, Way::Together(at)),
                 "mx-then-smart-host" => (Via::MxThenSmartHost, Way::Apart(at)),
                 "hold" => (Via::Hold, Way::Hold(at)),
                 "drop" => (Via::SmartHost, Way::Drop(0)),
@@ -101,16 +102,26 @@ impl RouteReader<'_> {
             let usual = match via {
                 _ if implicit_tls => 465,
                 Via::Hold => 25,
+                Via::Lmtp => 24,
                 Via::SmartHost | Via::Mx | Via::MxThenSmartHost => 587,
             };
             Peer {
                 name: host.name,
                 port: host.port.unwrap_or(usual),
+                socket: host.socket,
                 implicit_tls,
             }
         };
         let hosts = block.get::<Vec<Host>>("hosts")?;
-        let tls = block.get("tls")?;
+        let near = |host: &Host| host.socket.is_some() || host.name.is_localhost();
+        let tls = match via {
+            // A mail store on this host has no certificate, and nobody listens in between.
+            Via::Lmtp if block.entry("tls").is_none() && hosts.iter().all(near) => Tls::Off,
+            _ => block.get("tls")?,
+        };
+        if via != Via::Lmtp && hosts.iter().any(|host| host.socket.is_some()) {
+            self.blame(block.place_of("hosts"), Complaint::SocketWithoutLmtp);
+        }
         // Few exchangers have a certificate that says their name, and their domain's owner did not promise one.
         let exchanger_tls = match via {
             Via::Mx if block.entry("tls").is_some() => tls,
@@ -145,6 +156,7 @@ impl RouteReader<'_> {
             messages_per_connection: block.get("messages_per_connection")?,
             messages_per_minute: block.or_off("messages_per_minute")?,
             expire: block.get("expire"),
+            ehlo: block.get("ehlo")?,
             helo: block.get("helo").unwrap_or_else(|| self.hostname.clone()),
             timeouts: Timeouts {
                 connect: block.get("connect_timeout")?,
@@ -164,11 +176,14 @@ impl RouteReader<'_> {
     fn check_route(&mut self, block: &Block, route: &Route) {
         let weak = matches!(route.tls, Tls::Off | Tls::Opportunistic);
         let clear = route.tls == Tls::Off;
-        let needs_hosts = matches!(route.via, Via::SmartHost | Via::MxThenSmartHost);
+        let needs_hosts = matches!(route.via, Via::SmartHost | Via::MxThenSmartHost | Via::Lmtp);
         let families = |v4: bool| {
             let same = route.source.iter().filter(|ip| ip.is_ipv4() == v4);
             same.count()
         };
+        if route.via == Via::Lmtp {
+            self.useless(block, "lmtp", |name| name == "ehlo");
+        }
         if route.via == Via::Mx {
             let of_hosts = [
                 "hosts",
@@ -197,6 +212,11 @@ impl RouteReader<'_> {
                 families(true) > 1 || families(false) > 1,
                 "source",
                 Complaint::TwoSources,
+            ),
+            (
+                !route.ehlo && (!weak || route.login.is_some()),
+                "ehlo",
+                Complaint::HeloCannot,
             ),
             (
                 weak && route.hosts.iter().any(|host| host.implicit_tls),

@@ -16,6 +16,8 @@ pub struct Settings {
     pub peer: String,
     /// Configured or found by MX.
     pub role: Role,
+    /// What it speaks.
+    pub dialect: Dialect,
     /// STARTTLS. With implicit TLS (RFC 8314 s3) the connection is encrypted before the client begins, and this says nothing.
     pub starttls: StartTls,
     /// TLS proves who the peer is: by an authority, a pin, or TLSA records. Without it no message goes here whose
@@ -44,6 +46,7 @@ impl Settings {
             hello,
             peer,
             role: Role::SmartHost,
+            dialect: Dialect::Esmtp,
             starttls: StartTls::Required,
             proved: true,
             login: None,
@@ -53,6 +56,28 @@ impl Settings {
             pipelining: true,
             chunking: true,
             timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// How a peer is greeted, and how it answers to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// EHLO, and HELO for a peer that does not know it, where nothing is needed that HELO has not.
+    Esmtp,
+    /// HELO at once, for a peer that stumbles over EHLO.
+    Smtp,
+    /// LHLO, and a reply for each recipient behind the message (RFC 2033 s4).
+    Lmtp,
+}
+
+impl Dialect {
+    /// The command that begins it.
+    pub const fn hello(self) -> &'static str {
+        match self {
+            Self::Esmtp => "EHLO",
+            Self::Smtp => "HELO",
+            Self::Lmtp => "LHLO",
         }
     }
 }

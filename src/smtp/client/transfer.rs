@@ -247,6 +247,22 @@ impl Transfer {
         self.accepted_end(&outcome);
     }
 
+    /// The reply to the message for the next of those who were taken, in the order of their RCPT (RFC 2033 s4.2). True
+    /// when another one is due.
+    pub fn on_recipient_reply(&mut self, reply: &Reply, settings: &Settings) -> bool {
+        if self.accepted.is_empty() {
+            return false;
+        }
+        let place = self.accepted.remove(0);
+        let outcome = if reply.class() == 2 {
+            outcome::done(reply, &settings.peer)
+        } else {
+            outcome::judge(settings.role, Phase::Message, reply, &settings.peer)
+        };
+        self.judged(place, outcome);
+        !self.accepted.is_empty()
+    }
+
     /// Nothing more will be heard: who is not judged yet gets this.
     pub fn end_all(&mut self, outcome: &Outcome) {
         for slot in &mut self.outcomes {
