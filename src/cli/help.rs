@@ -81,6 +81,7 @@ pub const COMMANDS: &[Command] = &[
                settings, and what starts it at boot in their places; again to mend or update. --root does it to an \
                image; --prepare makes only the user and the folders, for packages that bring the rest.",
     },
+    #[cfg(feature = "import-iis")]
     Command {
         name: "import-iis",
         usage: "METABASE [--out DIR] [--home DIR] [--force]",
@@ -175,6 +176,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "dump [SERVER]",
         help: "Shows the queue's files record by record, as they lie on the disk, damage included. Never writes.",
     },
+    #[cfg(feature = "demo")]
     Command {
         name: "demo",
         usage: "",

@@ -4,9 +4,11 @@ mod ask;
 mod badmail;
 mod check;
 mod config;
+#[cfg(feature = "demo")]
 mod demo;
 mod dkim;
 mod help;
+#[cfg(feature = "import-iis")]
 mod import_iis;
 mod init;
 mod install;
@@ -87,9 +89,11 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "stop" => status::order("stop", args),
         "start" => status::order("start", args),
         "sync" => status::sync(args),
+        #[cfg(feature = "demo")]
         "demo" => demo::run(args),
         "check" => check::run(args),
         "config" => config::run(args),
+        #[cfg(feature = "import-iis")]
         "import-iis" => import_iis::run(args),
         "init" => init::run(args),
         "install" => install::run(args),

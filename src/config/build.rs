@@ -217,6 +217,12 @@ impl Build {
 
     fn certificate(&mut self, block: &Block, home: &Path) -> Option<Option<Certificate>> {
         let self_signed: bool = block.get("self_signed")?;
+        if self_signed && !cfg!(feature = "self-signed") {
+            self.blame(
+                block.place_of("self_signed"),
+                Complaint::NotBuilt("self-signed"),
+            );
+        }
         let given = |name: &str| block.get(name).map(|file: PathBuf| home.join(file));
         let (chain, key) = match (given("certificate"), given("key")) {
             (Some(chain), key) => (chain.clone(), key.unwrap_or(chain)),

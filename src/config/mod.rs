@@ -14,6 +14,7 @@ pub mod fault;
 pub mod flags;
 pub mod hooks;
 pub mod iis;
+#[cfg(feature = "import-iis")]
 pub mod import;
 pub mod kind;
 pub mod logging;

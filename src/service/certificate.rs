@@ -9,11 +9,13 @@ use rustix::io::Errno;
 
 use crate::base::Stamp;
 use crate::config::model;
+#[cfg(feature = "self-signed")]
 use crate::disk::small;
 use crate::mail::Domain;
 use crate::net::tls;
 use crate::net::tls::Identity;
 use crate::net::tls::Tls;
+#[cfg(feature = "self-signed")]
 use crate::net::tls::own;
 use crate::service::event::Event;
 use crate::service::log::emit;
@@ -81,6 +83,7 @@ impl Certificate {
 
 /// Makes a key and a certificate for this name and writes them where `identity` says, each whole or not at all: one
 /// cut by a power failure would keep the service from starting. Nobody's key is written over.
+#[cfg(feature = "self-signed")]
 fn make(identity: &Identity, name: &Domain) -> io::Result<()> {
     let (certificate, key) = own::pem(name).map_err(io::Error::other)?;
     if identity.chain == identity.key {
@@ -88,6 +91,12 @@ fn make(identity: &Identity, name: &Domain) -> io::Result<()> {
     }
     small::create(&identity.key, &key, 0o600)?;
     small::create(&identity.chain, &certificate, 0o600)
+}
+
+/// The configuration has refused it before.
+#[cfg(not(feature = "self-signed"))]
+fn make(_: &Identity, _: &Domain) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn missing(identity: &Identity) -> bool {

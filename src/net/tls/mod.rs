@@ -6,6 +6,7 @@
 pub mod dane;
 pub mod error;
 mod judge;
+#[cfg(feature = "self-signed")]
 pub mod own;
 pub mod pin;
 
