@@ -149,7 +149,11 @@ pub const PICKUP_WATCHED: usize = 4096;
 pub const PICKUP_STEP: usize = 256;
 
 /// How long a pickup file must not change before it is taken without an event that says it was closed.
-pub const PICKUP_SETTLE: Duration = Duration::from_secs(5);
+pub const PICKUP_SETTLE: Duration = Duration::from_secs(2);
+
+/// The same for one that was made and not closed, as events tell: a script that writes as its commands come along is
+/// given time, a file whose closing was lost in a flood of events is not kept for ever.
+pub const PICKUP_OPEN: Duration = Duration::from_secs(60);
 
 /// Buffer for file events: some 100 names of usual length a read.
 pub const WATCH_BUFFER: usize = 4096;

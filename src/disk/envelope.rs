@@ -55,6 +55,8 @@ impl Given {
 pub enum Malformed {
     /// Nothing in it.
     Empty,
+    /// In UTF-16, as some programs write text when nobody tells them otherwise.
+    Utf16,
     /// No `X-Sender` line and no readable `Sender` or `From` field.
     NoSender,
     /// No `X-Receiver` line and nobody in `To`, `Cc`, `Bcc`.
@@ -71,6 +73,9 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("the file is empty"),
+            Self::Utf16 => f.write_str(
+                "the file is in UTF-16; write it in UTF-8 or ASCII (PowerShell: -Encoding utf8)",
+            ),
             Self::NoSender => f.write_str(
                 "there is no sender: the file has neither an X-Sender line at its top nor a From field",
             ),
@@ -168,6 +173,9 @@ pub fn envelope(claim: &Claim, dots: Dots, default_domain: &Domain) -> Result<Gi
     let mut file = claim.file();
     file.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::new(file);
+    if matches!(reader.fill_buf()?, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]) {
+        return Err(Malformed::Utf16.into());
+    }
     let top = read_top(&mut reader, default_domain)?;
     let dots = match top.stuffed {
         Some(true) => Dots::Always,

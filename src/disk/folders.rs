@@ -26,7 +26,7 @@ pub struct Folders {
     pub drop: PathBuf,
     /// What could be neither delivered nor returned.
     pub badmail: PathBuf,
-    /// Files on their way from one folder to another; on the file system of pickup and queue.
+    /// Files on their way from one folder to another; on the file system of the queue.
     pub sorttemp: PathBuf,
 }
 
@@ -109,14 +109,13 @@ impl Folders {
         self.check()
     }
 
-    /// Whether all are folders, and pickup, queue and sorttemp on one file system.
+    /// Whether all are folders, and queue and sorttemp on one file system. Files of a pickup folder elsewhere are copied.
     pub fn check(&self) -> Result<(), BadFolder> {
         let (here, _) = identity(&self.sorttemp)?;
-        for path in [&self.pickup, &self.queue] {
-            if identity(path)?.0 != here {
-                return Err(bad(path, Wrong::OtherFileSystem));
-            }
+        if identity(&self.queue)?.0 != here {
+            return Err(bad(&self.queue, Wrong::OtherFileSystem));
         }
+        identity(&self.pickup)?;
         identity(&self.badmail)?;
         self.check_drop(&self.drop)
     }

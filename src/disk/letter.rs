@@ -270,6 +270,8 @@ mod tests {
     fn malformed_files_have_a_reason() {
         for (file, reason) in [
             (&b""[..], "the file is empty"),
+            (b"\xff\xfeF\0r\0o\0m\0:\0", "the file is in UTF-16"),
+            (b"\xfe\xff\0F\0r\0o\0m\0:", "the file is in UTF-16"),
             (b"To: a@x.example\n\nx\n", "there is no sender"),
             (b"\n\n\n", "there is no sender"),
             (b"just text", "there is no sender"),

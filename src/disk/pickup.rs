@@ -9,10 +9,12 @@
 //! message was journaled), journal, then [`Claim::finish`]. At start [`leftovers`] lists the claims that a crash left;
 //! those whose id the journal does not know go through [`reopen`].
 
+mod across;
 mod claim;
 mod rules;
 mod scan;
 
+pub use across::mend;
 pub use claim::Claim;
 pub use claim::claim;
 pub use claim::forget;

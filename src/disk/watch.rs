@@ -3,6 +3,7 @@
 //! Known limits: events get lost (overflow, network file systems, overlays), and some kernels have none; whoever
 //! waits here rescans now and then besides, and rescans at once when told to.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
@@ -38,6 +39,8 @@ pub enum Heard {
 pub struct Watch {
     folder: PathBuf,
     live: Option<Live>,
+    /// Files that were made and not closed yet, as far as events tell.
+    begun: HashSet<OsString>,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,7 @@ impl Watch {
         let mut watch = Self {
             folder: folder.to_owned(),
             live: None,
+            begun: HashSet::new(),
         };
         watch.renew();
         watch
@@ -67,6 +71,7 @@ impl Watch {
     /// Watches whatever the path leads to now, for instance after the folder was made again. Rescan afterwards.
     pub fn renew(&mut self) -> bool {
         self.live = live(&self.folder).ok();
+        self.begun.clear();
         self.live.is_some()
     }
 
@@ -80,6 +85,12 @@ impl Watch {
         }
     }
 
+    /// Files that somebody has made since this was asked last, and not closed: for [`crate::disk::pickup::Scanner`],
+    /// which may find them standing still.
+    pub fn take_begun(&mut self) -> HashSet<OsString> {
+        std::mem::take(&mut self.begun)
+    }
+
     /// Waits for something to be heard. Dropping the future loses nothing: events stay in the kernel until they
     /// are returned.
     pub async fn next(&mut self) -> Heard {
@@ -91,7 +102,7 @@ impl Watch {
                 self.live = None;
                 return Heard::Rescan;
             }
-            match read(live.events.get_ref()) {
+            match read(live.events.get_ref(), &mut self.begun) {
                 Ok(Some(Heard::Gone)) => {
                     self.live = None;
                     return Heard::Gone;
@@ -109,7 +120,8 @@ impl Watch {
 
 fn live(folder: &Path) -> io::Result<Live> {
     let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-    let flags = WatchFlags::CLOSE_WRITE
+    let flags = WatchFlags::CREATE
+        | WatchFlags::CLOSE_WRITE
         | WatchFlags::MOVED_TO
         | WatchFlags::DELETE_SELF
         | WatchFlags::MOVE_SELF
@@ -127,7 +139,7 @@ fn identity(folder: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// One read's worth of events; `None` when there was nothing worth a word.
-fn read(fd: &OwnedFd) -> Result<Option<Heard>, Errno> {
+fn read(fd: &OwnedFd, begun: &mut HashSet<OsString>) -> Result<Option<Heard>, Errno> {
     let mut buffer = [MaybeUninit::uninit(); limits::WATCH_BUFFER];
     let mut reader = inotify::Reader::new(fd, &mut buffer);
     let mut names = Vec::new();
@@ -149,7 +161,18 @@ fn read(fd: &OwnedFd) -> Result<Option<Heard>, Errno> {
         if let Some(name) = event.file_name()
             && !name.to_bytes().starts_with(b".")
         {
-            names.push(OsString::from_vec(name.to_bytes().to_vec()));
+            let name = OsString::from_vec(name.to_bytes().to_vec());
+            if what.contains(ReadFlags::CREATE) {
+                // With no room for it, it is taken when it stands still.
+                if begun.len() < limits::PICKUP_WATCHED {
+                    begun.insert(name);
+                }
+            } else {
+                begun.remove(&name);
+                if what.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
+                    names.push(name);
+                }
+            }
         }
         // The next read would take events out of the kernel that have no room here.
         if reader.is_buffer_empty() {
@@ -184,8 +207,10 @@ mod tests {
                 watch.next().await,
                 Heard::Files(vec!["closed".into(), "renamed".into()])
             );
+            assert!(watch.take_begun().iter().eq(["open"]));
             drop(open);
             assert_eq!(watch.next().await, Heard::Files(vec!["open".into()]));
+            assert!(watch.take_begun().is_empty());
         });
     }
 

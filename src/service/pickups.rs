@@ -11,6 +11,7 @@ use smol::Timer;
 use smol::future;
 
 use crate::base::MsgId;
+use crate::base::limits;
 use crate::disk::accounts::user_name;
 use crate::disk::badmail::Verdict;
 use crate::disk::envelope;
@@ -42,9 +43,6 @@ use crate::service::shared::Service;
 /// Files taken in one stroke: one sync of the folder and, mostly, one of the journal for all of them.
 const BATCH: usize = 16;
 
-/// How long a file must stand still when no event says that it was closed.
-const SETTLE: Duration = Duration::from_secs(2);
-
 /// How long the folder is left alone after the queue refused a file.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -65,6 +63,7 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
         return;
     }
     let mut watch = Watch::new(&service.folders.pickup);
+    put_right(&service).await;
     let mut scanner = Scanner::new(&service.folders.pickup);
     leftovers(&service, claims).await;
     let mut scan = true;
@@ -75,6 +74,7 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
             scan = true;
             continue;
         }
+        scanner.on_begun(watch.take_begun());
         if scan {
             scanner = scan_all(&service, scanner).await;
         }
@@ -82,7 +82,7 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
         while service.parked.get() > 0 && rest(&service, PAUSE).await {}
         let rescan = service.live().config.pickup.rescan;
         let wait = match (watch.is_live(), scanner.is_waiting()) {
-            (_, true) | (false, _) => rescan.min(SETTLE),
+            (_, true) | (false, _) => rescan.min(limits::PICKUP_SETTLE),
             (true, false) => rescan,
         };
         let alarm = async {
@@ -96,8 +96,9 @@ pub async fn serve(service: Rc<Service>, claims: Vec<(MsgId, bool)>) {
         let heard = async { Some(watch.next().await) };
         match future::or(ended, future::or(heard, alarm)).await {
             None => break,
-            Some(Heard::Files(_)) if service.pause.is_on() => {}
+            Some(Heard::Files(names)) if service.pause.is_on() => scanner.on_closed(&names),
             Some(Heard::Files(names)) => {
+                scanner.on_closed(&names);
                 let names = ready(&service, names, &mut scanner).await;
                 scan = !take_all(&service, names, &mut scanner).await;
             }
@@ -128,15 +129,39 @@ async fn rest(service: &Service, wait: Duration) -> bool {
     future::or(ended, alarm).await
 }
 
-/// Makes the folder again after somebody removed or replaced it.
+/// Gives files their names again that were being copied out of the folder when the service died.
+async fn put_right(service: &Service) {
+    let folders = service.folders.clone();
+    let mended = move || pickup::mend(&folders.pickup, &folders.sorttemp);
+    if let Err(error) = service.worker.run(mended).await {
+        trouble(&error.to_string());
+    }
+}
+
+/// Makes folders that somebody removed; that nothing can be made has been told by then.
+async fn mend_folders(service: &Service) {
+    let folders = service.folders.clone();
+    let _ = service.worker.run(move || folders.create()).await;
+}
+
+fn trouble(why: &str) {
+    emit(&Event::Trouble {
+        what: "pickup",
+        why,
+    });
+}
+
+/// Makes the folder again after somebody removed or replaced it, and says so.
 async fn mend(service: &Service, watch: &mut Watch) {
     let folders = service.folders.clone();
-    let made = service.worker.run(move || folders.create()).await;
-    if let Err(error) = made {
-        emit(&Event::Trouble {
-            what: "pickup",
-            why: &error.to_string(),
-        });
+    let make = move || {
+        let there = folders.pickup.is_dir();
+        folders.create().map(|()| there)
+    };
+    match service.worker.run(make).await {
+        Ok(true) => trouble("the folder was replaced by another; that one is watched from now on"),
+        Ok(false) => trouble("the folder was removed; it has been made again"),
+        Err(error) => trouble(&error.to_string()),
     }
     watch.renew();
 }
@@ -150,7 +175,7 @@ fn rules(service: &Service) -> Rules {
         } else {
             Dots::Never
         },
-        settle: SETTLE,
+        settle: limits::PICKUP_SETTLE,
     }
 }
 
@@ -175,7 +200,7 @@ async fn ready(service: &Service, names: Vec<OsString>, scanner: &mut Scanner) -
     };
     let (ready, mut left) = service.worker.run(check).await;
     // Each is told once.
-    left.retain(|(name, _)| scanner.set_aside(name));
+    left.retain(|(name, why)| scanner.set_aside(name, why.may_pass()));
     complain(&left);
     ready
 }
@@ -202,10 +227,7 @@ async fn scan_all(service: &Rc<Service>, mut scanner: Scanner) -> Scanner {
         let step = match step {
             Ok(step) => step,
             Err(error) => {
-                emit(&Event::Trouble {
-                    what: "pickup",
-                    why: &format!("cannot read the folder: {error}"),
-                });
+                trouble(&format!("cannot read the folder: {error}"));
                 return scanner;
             }
         };
@@ -244,8 +266,16 @@ async fn take_all(service: &Rc<Service>, names: Vec<OsString>, scanner: &mut Sca
             (claims, left, synced)
         };
         let (claims, mut left, synced) = service.worker.run(claim).await;
+        if let ([_, (_, why), ..], true) = (left.as_slice(), claims.is_empty())
+            && left.iter().all(|(_, why)| why.may_pass())
+        {
+            // Not the files are at fault: said once, and the rest would fare no better.
+            trouble(&format!("no file can be taken, so all wait: {why}"));
+            mend_folders(service).await;
+            return false;
+        }
         // Each is told once.
-        left.retain(|(name, _)| scanner.set_aside(name));
+        left.retain(|(name, why)| scanner.set_aside(name, why.may_pass()));
         complain(&left);
         if let Err(error) = synced {
             // Journaled now, they might come back under their old names after a power cut.
@@ -290,7 +320,7 @@ async fn patient(service: Rc<Service>, mut took: Took) {
     loop {
         let (wait, count, mut claim) = match took {
             Took::Done => return,
-            Took::Moving(claim) => (SETTLE, 0, claim),
+            Took::Moving(claim) => (limits::PICKUP_SETTLE, 0, claim),
             Took::Refused(claim) => (PAUSE, 1, claim),
         };
         service.parked.set(service.parked.get() + count);

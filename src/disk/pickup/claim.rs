@@ -11,8 +11,10 @@ use std::path::PathBuf;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::base::MsgId;
+use crate::disk::pickup::across;
 use crate::disk::pickup::rules::Left;
 use crate::disk::pickup::rules::Look;
 use crate::disk::pickup::rules::Rules;
@@ -30,7 +32,8 @@ pub struct Claim {
     uid: u32,
 }
 
-/// Takes a file out of the folder by renaming it to `sorttemp/<id>.claim`.
+/// Takes a file out of the folder by renaming it to `sorttemp/<id>.claim`, or by a copy when that is on another file
+/// system.
 ///
 /// It is opened before, to see that we may, and again after, since only then nobody can put something else under the
 /// name; links are not followed. When that was tried in between, it goes back and nothing is claimed. What cannot be claimed
@@ -46,7 +49,14 @@ pub fn claim(
     let from = folder.join(name);
     open(from.clone(), name, id, rules)?;
     let path = sorttemp.join(format!("{id}.claim"));
-    rustix::fs::rename(&from, &path)?;
+    match rustix::fs::rename(&from, &path) {
+        Err(Errno::XDEV) => across::bring(folder, name, id, &path, rules)?,
+        // Which of the two is not there makes all the difference.
+        Err(Errno::NOENT) if fs::symlink_metadata(&from).is_ok() => {
+            return Err(Left::Io(Errno::NOENT.into()));
+        }
+        other => other?,
+    }
     open(path.clone(), name, id, rules).inspect_err(|_| put_back(&path, folder, name))
 }
 

@@ -63,6 +63,11 @@ pub enum Left {
 }
 
 impl Left {
+    /// Whether the reason may pass while the file stays as it is: no room, no descriptor, a disk that is read-only.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Io(_))
+    }
+
     /// Whether the owner should be told, once a file.
     pub const fn is_worth_a_word(&self) -> bool {
         !matches!(self, Self::Gone | Self::DotName | Self::Moving)
@@ -107,6 +112,8 @@ pub(super) struct Look {
     pub(super) inode: u64,
     pub(super) size: u64,
     pub(super) changed: (i64, i64),
+    /// When its owner, mode, name or number of links changed: what stays for one of those may go now.
+    pub(super) touched: (i64, i64),
 }
 
 impl Look {
@@ -120,6 +127,10 @@ impl Look {
             changed: (
                 stat.st_mtime.try_into().unwrap_or(i64::MAX),
                 stat.st_mtime_nsec.try_into().unwrap_or(i64::MAX),
+            ),
+            touched: (
+                stat.st_ctime.try_into().unwrap_or(i64::MAX),
+                stat.st_ctime_nsec.try_into().unwrap_or(i64::MAX),
             ),
         }
     }

@@ -1,6 +1,7 @@
 //! Looks through the pickup folder for files that stand still, a few names a step.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs;
@@ -26,6 +27,8 @@ pub struct Scanner {
     entries: Option<fs::ReadDir>,
     /// Files that may still be written to, and those that were complained about.
     watched: HashMap<OsString, Watched>,
+    /// Files that their writers have made and not closed, as far as anybody knows.
+    begun: HashSet<OsString>,
     /// Counts the rounds, to forget at the end of one what was not seen in it.
     round: u32,
 }
@@ -35,6 +38,8 @@ struct Watched {
     look: Look,
     /// Since when it looks like that; `None` when it stays and that was said.
     since: Option<Tick>,
+    /// Of one that stays: the next scan offers it all the same.
+    again: bool,
     round: u32,
 }
 
@@ -56,6 +61,7 @@ impl Scanner {
             folder: folder.to_owned(),
             entries: None,
             watched: HashMap::new(),
+            begun: HashSet::new(),
             round: 0,
         }
     }
@@ -90,8 +96,23 @@ impl Scanner {
         if step.over {
             let round = self.round;
             self.watched.retain(|_, watched| watched.round == round);
+            let watched = &self.watched;
+            self.begun.retain(|name| watched.contains_key(name));
         }
         Ok(step)
+    }
+
+    /// These were made and not closed yet: they have to stand still for [`limits::PICKUP_OPEN`].
+    pub fn on_begun(&mut self, names: HashSet<OsString>) {
+        let room = limits::PICKUP_WATCHED.saturating_sub(self.begun.len());
+        self.begun.extend(names.into_iter().take(room));
+    }
+
+    /// These were closed.
+    pub fn on_closed(&mut self, names: &[OsString]) {
+        for name in names {
+            self.begun.remove(name);
+        }
     }
 
     /// Whether a file is waiting to have stood still, so that another round soon is worth it.
@@ -99,12 +120,13 @@ impl Scanner {
         self.watched.values().any(|watched| watched.since.is_some())
     }
 
-    /// Offers a name no more until the file changes; for what could not be claimed. Says whether that is news.
-    pub fn set_aside(&mut self, name: &OsStr) -> bool {
+    /// For what could not be claimed: offers a name no more until the file changes, or, when the reason `may_pass`, with
+    /// the next scan. Says whether that is news.
+    pub fn set_aside(&mut self, name: &OsStr, may_pass: bool) -> bool {
         let path = self.folder.join(name);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         match rustix::fs::statat(rustix::fs::CWD, path, flags) {
-            Ok(stat) => self.watch(name, Look::at(&stat), None),
+            Ok(stat) => self.watch(name, Look::at(&stat), None, may_pass),
             Err(_) => false,
         }
     }
@@ -118,8 +140,10 @@ impl Scanner {
                     inode: 0,
                     size: 0,
                     changed: (0, 0),
+                    touched: (0, 0),
                 });
-                if self.watch(&name, look, None) {
+                let again = left.may_pass();
+                if self.watch(&name, look, None, again) {
                     step.left.push((name, left));
                 }
                 return;
@@ -131,6 +155,9 @@ impl Scanner {
             && watched.since.is_none()
         {
             watched.round = self.round;
+            if watched.again {
+                step.ready.push(name);
+            }
             return;
         }
         if name.as_bytes().ends_with(OWN_SUFFIX) {
@@ -141,19 +168,29 @@ impl Scanner {
             Some(watched) if watched.look == look => watched.since,
             _ => None,
         };
-        let stood = stands_since.is_some_and(|since| now.since(since) >= rules.settle);
+        let settle = if self.begun.contains(&name) {
+            rules.settle.max(limits::PICKUP_OPEN)
+        } else {
+            rules.settle
+        };
+        let stood = stands_since.is_some_and(|since| now.since(since) >= settle);
         if stood {
             self.watched.remove(&name);
             step.ready.push(name);
         } else {
-            self.watch(&name, look, Some(stands_since.unwrap_or(now)));
+            self.watch(&name, look, Some(stands_since.unwrap_or(now)), false);
         }
     }
 
     /// Remembers a name; says whether that is news.
-    fn watch(&mut self, name: &OsStr, look: Look, since: Option<Tick>) -> bool {
+    fn watch(&mut self, name: &OsStr, look: Look, since: Option<Tick>, again: bool) -> bool {
         let round = self.round;
-        let now = Watched { look, since, round };
+        let now = Watched {
+            look,
+            since,
+            again,
+            round,
+        };
         if let Some(before) = self.watched.get_mut(name) {
             let before = std::mem::replace(before, now);
             return before.look != look || before.since.is_some() != since.is_some();
@@ -275,14 +312,56 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_that_thinks_has_longer() {
+        let (_dir, folders) = folders();
+        for name in ["thinks", "gone"] {
+            fs::write(folders.pickup.join(name), "half").unwrap();
+        }
+        let mut scanner = Scanner::new(&folders.pickup);
+        let open: Vec<OsString> = vec!["thinks".into(), "lost".into(), "gone".into()];
+        scanner.on_begun(open.into_iter().collect());
+        assert!(round(&mut scanner, 0).0.is_empty());
+        scanner.on_closed(&["gone".into()]);
+        assert_eq!(round(&mut scanner, 5_000).0, ["gone"]);
+        fs::remove_file(folders.pickup.join("gone")).unwrap();
+        assert!(round(&mut scanner, 59_999).0.is_empty());
+        assert!(scanner.is_waiting());
+        assert_eq!(round(&mut scanner, 60_000).0, ["thinks"]);
+    }
+
+    #[test]
+    fn what_the_disk_would_not_do_is_tried_with_every_scan_and_told_once() {
+        let (_dir, folders) = folders();
+        fs::write(folders.pickup.join("f.mailroot"), "x").unwrap();
+        let mut scanner = Scanner::new(&folders.pickup);
+        for at in 0..3 {
+            assert_eq!(round(&mut scanner, at).0, ["f.mailroot"]);
+            assert_eq!(scanner.set_aside("f.mailroot".as_ref(), true), at == 0);
+        }
+    }
+
+    #[test]
+    fn a_file_is_taken_when_its_second_name_goes() {
+        let (dir, folders) = folders();
+        let (here, there) = (folders.pickup.join("f.mailroot"), dir.path().join("f"));
+        fs::write(&there, "x").unwrap();
+        fs::hard_link(&there, &here).unwrap();
+        let mut scanner = Scanner::new(&folders.pickup);
+        assert_eq!(round(&mut scanner, 0).1.len(), 1);
+        assert!(round(&mut scanner, 1).0.is_empty());
+        fs::remove_file(there).unwrap();
+        assert_eq!(round(&mut scanner, 2).0, ["f.mailroot"]);
+    }
+
+    #[test]
     fn what_was_set_aside_comes_again_when_it_changes() {
         let (_dir, folders) = folders();
         let path = folders.pickup.join("f.mailroot");
         fs::write(&path, "x").unwrap();
         let mut scanner = Scanner::new(&folders.pickup);
         assert_eq!(round(&mut scanner, 0).0, ["f.mailroot"]);
-        assert!(scanner.set_aside("f.mailroot".as_ref()));
-        assert!(!scanner.set_aside("f.mailroot".as_ref()));
+        assert!(scanner.set_aside("f.mailroot".as_ref(), false));
+        assert!(!scanner.set_aside("f.mailroot".as_ref(), false));
         assert!(round(&mut scanner, 100_000).0.is_empty());
         fs::write(&path, "xy").unwrap();
         assert_eq!(round(&mut scanner, 100_000).0, ["f.mailroot"]);
