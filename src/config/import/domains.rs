@@ -6,6 +6,7 @@ use crate::config::import::metabase::DomainEntry;
 use crate::config::import::metabase::Properties;
 use crate::config::import::paper::Paper;
 use crate::config::import::paper::Place;
+use crate::config::lookup;
 
 /// The bits of RouteAction.
 mod bit {
@@ -95,13 +96,8 @@ fn hosts(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Translates the domains; `local` gets the names of those that stay here.
-pub fn translate(
-    entries: Vec<DomainEntry>,
-    defaults: &Defaults,
-    local: &mut BTreeSet<String>,
-    paper: &mut Paper,
-) {
+/// Translates the domains.
+pub fn translate(entries: Vec<DomainEntry>, defaults: &Defaults, paper: &mut Paper) {
     let (mut stay, mut aliases, mut relayed, mut seen) =
         (Vec::new(), Vec::new(), Vec::new(), BTreeSet::new());
     for mut entry in entries {
@@ -113,7 +109,24 @@ pub fn translate(
         let is_local = action & (bit::DROP | bit::ALIAS | bit::DELIVER | bit::DEFAULT) != 0;
         if is_local && !name.starts_with("*.") {
             let folder = entry.properties.take("DropDirectory");
-            if let Some(folder) = folder.filter(|folder| !folder.trim().is_empty()) {
+            let folder = folder.filter(|folder| !folder.trim().is_empty());
+            let usual = action & (bit::DEFAULT | bit::ALIAS) != 0;
+            if let Some(folder) = folder {
+                if !usual && lookup::row("domain.drop").is_some() {
+                    let table = paper.table("domain");
+                    let comment = format!(
+                        "A local domain (RouteAction = {action:#x}) with a folder of its own."
+                    );
+                    paper.put(table, "domains", &name, &comment);
+                    let comment = format!("DropDirectory = {folder}.");
+                    paper.put(table, "drop", &format!("drop/{name}"), &comment);
+                    for (property, value) in entry.properties.rest() {
+                        paper.without(format!(
+                            "{name}: {property} = {value}: nothing of that kind for one domain"
+                        ));
+                    }
+                    continue;
+                }
                 paper.without(format!(
                     "{name}: DropDirectory = {folder}: its mail is in the drop folder of the home; see local.drop."
                 ));
@@ -127,7 +140,6 @@ pub fn translate(
             } else {
                 stay.push(name.clone());
             }
-            local.insert(name.clone());
         } else {
             if action & bit::DOMAIN_RELAY != 0 {
                 relayed.push(name.clone());
@@ -236,8 +248,14 @@ fn remote(
         paper.put(route, "via", "mx", "By DNS.");
         exchangers(paper, route, tls || defaults.tls, defaults.port);
     }
-    if helo {
-        paper.put(route, "helo_only", "true", "Send HELO instead of EHLO.");
+    if helo && (tls || defaults.tls || user.is_some()) {
+        paper.without(format!(
+            "{name}: RouteAction 0x400000 (HELO instead of EHLO): with HELO there is neither TLS nor a login, so EHLO is \
+             said; a host that refuses it gets HELO anyway."
+        ));
+    } else if helo {
+        let comment = "RouteAction 0x400000: HELO instead of EHLO.";
+        paper.put(route, "ehlo", "false", comment);
     }
     common(paper, route, defaults);
 }

@@ -1,7 +1,5 @@
 //! One virtual server of IIS as one configuration file.
 
-use std::collections::BTreeSet;
-
 use crate::config::Faults;
 use crate::config::Flags;
 use crate::config::iis;
@@ -68,8 +66,7 @@ pub fn translate(entry: ServerEntry, places: Places<'_>) -> Result<Imported, Fau
     logins(&mut properties, &mut paper);
     limits(&mut properties, &mut paper);
     let defaults = Defaults::take(&mut properties, number);
-    let mut local = BTreeSet::new();
-    domains::translate(entry.domains, &defaults, &mut local, &mut paper);
+    domains::translate(entry.domains, &defaults, &mut paper);
     domains::default_route(&defaults, &mut paper);
     delivery(&mut properties, &mut paper);
     let comment = "IIS takes one dot away at the start of each line of a pickup file.";
@@ -482,31 +479,85 @@ fn delivery(properties: &mut Properties, paper: &mut Paper) {
 
 /// LDAP routing.
 fn directory(properties: &mut Properties, paper: &mut Paper) {
-    let names = [
-        "SmtpDsHost",
-        "SmtpDsPort",
-        "SmtpDsSchemaType",
-        "SmtpDsBindType",
-        "SmtpDsDomain",
-        "SmtpDsAccount",
-        "SmtpDsPassword",
-        "SmtpDsNamingContext",
-        "SmtpDsFlags",
-        "SmtpDsDataDirectory",
-        "SmtpDsDefaultMailRoot",
-        "SmtpDsUseCat",
-    ];
-    let was: Vec<String> = names
-        .iter()
-        .filter_map(|name| Some((name, properties.take(name)?)))
-        .filter(|(name, value)| !value.trim().is_empty() && **name != "SmtpDsPassword")
-        .map(|(name, value)| format!("{name} = {value}"))
-        .collect();
-    if !was.is_empty() {
-        paper.without(format!(
-            "LDAP routing is not translated: {}.",
-            was.join("; ")
-        ));
+    let mut take = |name: &str| {
+        let value = properties.take(name).unwrap_or_default();
+        value.trim().to_owned()
+    };
+    let (host, port) = (take("SmtpDsHost"), take("SmtpDsPort"));
+    let (schema, bind) = (take("SmtpDsSchemaType"), take("SmtpDsBindType"));
+    let (domain, account) = (take("SmtpDsDomain"), take("SmtpDsAccount"));
+    let (base, password) = (take("SmtpDsNamingContext"), take("SmtpDsPassword"));
+    let used = take("SmtpDsUseCat");
+    if host.is_empty() || base.is_empty() || metabase::number(&used) == Some(0) {
+        if !(host.is_empty() && base.is_empty()) {
+            paper.without(format!(
+                "LDAP routing was off, or without a server or a base: SmtpDsHost = {host}, SmtpDsNamingContext = {base}, \
+                 SmtpDsUseCat = {used}. See [directory] in `mailroot help settings`."
+            ));
+        }
+        return;
+    }
+    let directory = paper.once("directory");
+    let port = if port.is_empty() {
+        "389".to_owned()
+    } else {
+        port
+    };
+    let comment = format!(
+        "SmtpDsHost = {host}, SmtpDsPort = {port}. The connection goes on inside TLS unless start_tls = false."
+    );
+    if !paper.put(
+        directory,
+        "servers",
+        &format!("ldap://{host}:{port}"),
+        &comment,
+    ) {
+        return;
+    }
+    paper.put(
+        directory,
+        "base",
+        &base,
+        &format!("SmtpDsNamingContext = {base}."),
+    );
+    let comment = format!(
+        "SmtpDsSchemaType = {schema}. For another schema than Active Directory: posix, or custom."
+    );
+    paper.put(directory, "schema", "active-directory", &comment);
+    if account.is_empty() {
+        paper.put(
+            directory,
+            "bind",
+            "anonymous",
+            &format!("SmtpDsBindType = {bind}."),
+        );
+        return;
+    }
+    let comment = format!("SmtpDsBindType = {bind}: with an account and its password, inside TLS.");
+    paper.put(directory, "bind", "simple", &comment);
+    paper.put(
+        directory,
+        "user",
+        &account,
+        &format!("SmtpDsAccount = {account}."),
+    );
+    if !domain.is_empty() {
+        paper.put(
+            directory,
+            "domain",
+            &domain,
+            &format!("SmtpDsDomain = {domain}."),
+        );
+    }
+    if !password.is_empty() {
+        let comment = "SmtpDsPassword is encrypted in the metabase and does not come along: give it to the service in this \
+                       variable, or say password_file = \"FILE\" instead.";
+        paper.put(
+            directory,
+            "password_env",
+            "MAILROOT_DIRECTORY_PASSWORD",
+            comment,
+        );
     }
 }
 
