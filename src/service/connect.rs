@@ -11,8 +11,8 @@ use crate::mail::Status;
 use crate::net::Stream;
 use crate::net::dial::Dial;
 use crate::net::random;
-use crate::service::live;
 use crate::service::live::Out;
+use crate::service::proof;
 use crate::service::secure::Plan;
 use crate::service::shared::Service;
 use crate::service::targets::Failed;
@@ -36,7 +36,7 @@ pub async fn connect(
         None => None,
         Some(login) => {
             let wanted = login.clone();
-            let read = service.worker.run(move || live::secret(&wanted)).await;
+            let read = service.worker.run(move || proof::read(&wanted)).await;
             let secret = read.map_err(|why| Failed::hold(7, 8, why))?;
             Some(settings::Login {
                 name: login.user.clone(),

@@ -8,9 +8,11 @@ use std::rc::Rc;
 
 use smol::lock::Semaphore;
 
+use crate::base::Tick;
 use crate::base::limits;
 use crate::config::model;
 use crate::config::model::Bind;
+use crate::disk::worker::Worker;
 use crate::ldap::cache::Cache;
 use crate::ldap::expand;
 use crate::ldap::expand::Expander;
@@ -22,6 +24,7 @@ use crate::ldap::message::Scope;
 use crate::ldap::message::Search;
 use crate::mail::Address;
 use crate::mail::Domain;
+use crate::net::Resolver;
 use crate::net::ldap::Access;
 use crate::net::ldap::Connection;
 use crate::net::ldap::Failure;
@@ -30,10 +33,20 @@ use crate::net::tls;
 use crate::net::tls::Identity;
 use crate::net::tls::Trust;
 use crate::service::event::Event;
-use crate::service::live;
 use crate::service::log::emit;
-use crate::service::shared::Service;
+use crate::service::proof;
 use crate::smtp::client::settings::Secret;
+
+/// What a directory needs of the service for one question.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    /// Names to addresses.
+    pub resolver: &'a Resolver,
+    /// Reads the password.
+    pub worker: &'a Worker,
+    /// Now.
+    pub now: Tick,
+}
 
 /// A directory at work.
 #[derive(Debug)]
@@ -66,11 +79,11 @@ impl Directory {
     }
 
     /// A connection to the first server that can be asked.
-    async fn connect(&self, service: &Service) -> Result<Connection, Failure> {
+    async fn connect(&self, reach: Reach<'_>) -> Result<Connection, Failure> {
         let mut last = Failure::setup("no server is named");
         for server in &self.config.servers {
             let access = Access {
-                resolver: &service.resolver,
+                resolver: reach.resolver,
                 tls: &self.tls,
                 port: self.config.port,
                 start_tls: self.config.start_tls,
@@ -83,7 +96,7 @@ impl Directory {
                     continue;
                 }
             };
-            match self.bind(service, &mut connection).await {
+            match self.bind(reach, &mut connection).await {
                 Ok(()) => return Ok(connection),
                 // Another server would get the same password: one login for each step of the waits (promise G3).
                 Err(failure) if failure.setup => return Err(failure),
@@ -93,7 +106,7 @@ impl Directory {
         Err(last)
     }
 
-    async fn bind(&self, service: &Service, connection: &mut Connection) -> Result<(), Failure> {
+    async fn bind(&self, reach: Reach<'_>, connection: &mut Connection) -> Result<(), Failure> {
         let answer = match &self.config.bind {
             Bind::Anonymous => connection.ask(&Request::Anonymous).await?,
             Bind::External => connection.ask(&Request::External).await?,
@@ -101,7 +114,7 @@ impl Directory {
                 self.may_say_passwords(connection)?;
                 let wanted = login.clone();
                 // Read each time, so that a new password counts at once.
-                let read = service.worker.run(move || live::secret(&wanted)).await;
+                let read = reach.worker.run(move || proof::read(&wanted)).await;
                 let Secret::Password(password) = read.map_err(Failure::setup)? else {
                     return Err(Failure::setup("there is no password"));
                 };
@@ -133,17 +146,17 @@ impl Directory {
     /// What becomes of an address. The connection is opened when it is needed, and again when it has ended meanwhile.
     pub async fn resolve(
         &self,
-        service: &Service,
+        reach: Reach<'_>,
         connection: &mut Option<Connection>,
         address: &Address,
     ) -> Result<Resolution, Failure> {
-        if let Some(found) = self.cache.borrow().find(address, service.now()) {
+        if let Some(found) = self.cache.borrow().find(address, reach.now) {
             return Ok(found.clone());
         }
         let used = connection.is_some();
-        let mut found = self.expand(service, connection, address).await;
+        let mut found = self.expand(reach, connection, address).await;
         if used && found.as_ref().is_err_and(|failure| failure.ended) {
-            found = self.expand(service, connection, address).await;
+            found = self.expand(reach, connection, address).await;
         }
         let found = found?;
         if let Resolution::Known { missing, .. } = &found
@@ -155,7 +168,7 @@ impl Directory {
             });
         }
         if let Some(wait) = self.config.cache_time {
-            let (now, most) = (service.now(), self.config.cache_entries);
+            let (now, most) = (reach.now, self.config.cache_entries);
             let mut cache = self.cache.borrow_mut();
             cache.keep(address, &found, now, wait, most);
         }
@@ -164,7 +177,7 @@ impl Directory {
 
     async fn expand(
         &self,
-        service: &Service,
+        reach: Reach<'_>,
         connection: &mut Option<Connection>,
         address: &Address,
     ) -> Result<Resolution, Failure> {
@@ -176,7 +189,7 @@ impl Directory {
             };
             let mut open = match connection.take() {
                 Some(open) => open,
-                None => self.connect(service).await?,
+                None => self.connect(reach).await?,
             };
             let answer = open.ask(&Request::Search(&search)).await?;
             expander
@@ -196,7 +209,7 @@ impl Directory {
     /// nor in the number of questions: for one that does not, an entry that is not there is tried.
     pub async fn check(
         &self,
-        service: &Service,
+        reach: Reach<'_>,
         name: &str,
         password: &str,
     ) -> Result<bool, Failure> {
@@ -205,7 +218,7 @@ impl Directory {
             return Ok(false);
         }
         let _turn = self.logins.acquire().await;
-        let mut connection = self.connect(service).await?;
+        let mut connection = self.connect(reach).await?;
         self.may_say_passwords(&connection)?;
         let rules = &self.config.rules;
         let search = Search {

@@ -231,7 +231,7 @@ async fn is_password(
             None => false,
         };
         if !known {
-            let checked = directory.check(service, name, &password).await;
+            let checked = directory.check(service.reach(), name, &password).await;
             return checked.map_err(|failure| {
                 // No password was tried, so none was wrong.
                 service.guard.borrow_mut().withdraw(who.ip);

@@ -9,16 +9,12 @@ use std::time::Duration;
 
 use crate::base::limits;
 use crate::config::Config;
-use crate::config::Secret;
 use crate::config::Tls as TlsMode;
-use crate::config::model::Login;
-use crate::config::model::Proof;
 use crate::config::model::Route;
 use crate::disk::drop::DropFolder;
 use crate::disk::drop::Form;
 use crate::disk::drop::Quota;
 use crate::disk::folders::Folders;
-use crate::disk::secret;
 use crate::mail::Domain;
 use crate::mail::Envelope;
 use crate::mail::Recipient;
@@ -39,7 +35,6 @@ use crate::service::door::Door;
 use crate::service::program::Hook;
 use crate::service::sign;
 use crate::service::users::Users;
-use crate::smtp::client::settings;
 use crate::smtp::server;
 
 /// A configuration at work.
@@ -329,29 +324,4 @@ pub fn drop_folders(config: &Config, folders: &Folders) -> Result<Vec<Drop>, Str
         Ok(Arc::new(Mutex::new(folder)))
     });
     each.collect()
-}
-
-/// Reads what proves who we are. Blocks on a file: to be run by the file worker. Done anew for every connection, so
-/// that a new password or token counts at once.
-pub fn secret(login: &Login) -> Result<settings::Secret, String> {
-    let read = |path| secret::read(path).map_err(|error| error.to_string());
-    let password = |secret: Secret| settings::Secret::Password(secret.reveal().to_owned());
-    match &login.proof {
-        Proof::PasswordFile(path) => read(path).map(password),
-        Proof::PasswordVariable(name) => {
-            let value = std::env::var_os(name).ok_or_else(|| {
-                format!(
-                    "the environment variable {name} with the password of {} is not set",
-                    login.user
-                )
-            })?;
-            Secret::parse(value.as_encoded_bytes())
-                .map(password)
-                .map_err(|error| format!("the environment variable {name}: {error}"))
-        }
-        Proof::TokenFile(path) => {
-            read(path).map(|token| settings::Secret::Token(token.reveal().to_owned()))
-        }
-        Proof::Certificate => Ok(settings::Secret::Certificate),
-    }
 }

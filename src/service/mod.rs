@@ -49,6 +49,7 @@ pub mod outgoing;
 pub mod pickups;
 pub mod policies;
 pub mod program;
+pub mod proof;
 pub mod receive;
 pub mod relay;
 #[cfg(feature = "ldap")]

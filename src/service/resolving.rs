@@ -150,7 +150,11 @@ async fn look_up(
             continue;
         };
         let found = if directory.resolves(to.address.domain()) {
-            Some(directory.resolve(service, connection, &to.address).await?)
+            Some(
+                directory
+                    .resolve(service.reach(), connection, &to.address)
+                    .await?,
+            )
         } else {
             None
         };

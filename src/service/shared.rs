@@ -38,6 +38,8 @@ use crate::queue::schedule::Waiting;
 use crate::service::active::Active;
 use crate::service::ageing::Ageing;
 use crate::service::clients::Clients;
+#[cfg(feature = "ldap")]
+use crate::service::directory::Reach;
 use crate::service::envelopes::Envelopes;
 use crate::service::event::Event;
 use crate::service::line::Ordered;
@@ -149,6 +151,16 @@ impl Service {
     /// Now, for waits.
     pub fn now(&self) -> Tick {
         clock::tick()
+    }
+
+    /// What a directory is asked with.
+    #[cfg(feature = "ldap")]
+    pub fn reach(&self) -> Reach<'_> {
+        Reach {
+            resolver: &self.resolver,
+            worker: &self.worker,
+            now: self.now(),
+        }
     }
 
     /// How long the home has been run in all: what messages age by.
