@@ -339,3 +339,37 @@ fn an_imported_server_runs_and_treats_mail_as_iis_did() {
     assert!(talk.say("EHLO printer").contains("SIZE 2097152"));
     assert!(talk.say("QUIT").starts_with("221"));
 }
+
+#[test]
+fn helo_is_said_at_once_where_a_route_wants_it() {
+    if !common::have("smtp-sink") {
+        return;
+    }
+    let folder = Folder::new("import-helo");
+    let sink = Sink::start(folder.path(), &[]);
+    let home = folder.path().join("home");
+    for (ehlo, protocol) in [("true", "ESMTP"), ("false", "SMTP")] {
+        let set = format!("route.ehlo={ehlo}");
+        let args = ["--smart-host", &sink.url(), "--set", &set];
+        let box_ = Mailroot::start(&home, &args);
+        fs::write(
+            home.join("pickup/m.eml"),
+            format!(
+                "X-Sender: a@x.example\nX-Receiver: b@x.example\nSubject: by {protocol}\n\nhi\n"
+            ),
+        )
+        .unwrap();
+        box_.completed(1);
+        box_.stop();
+        let files = fs::read_dir(folder.path().join("sink")).unwrap();
+        let texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+        let text = texts
+            .filter(|text| text.contains(&format!("Subject: by {protocol}\n")))
+            .last();
+        let text = text.unwrap();
+        assert!(
+            text.contains(&format!("X-Client-Proto: {protocol}\n")),
+            "{text}"
+        );
+    }
+}

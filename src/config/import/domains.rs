@@ -254,6 +254,10 @@ fn remote(
              said; a host that refuses it gets HELO anyway."
         ));
     } else if helo {
+        if !smart {
+            let comment = "There is no TLS without EHLO.";
+            paper.put(route, "tls", "off", comment);
+        }
         let comment = "RouteAction 0x400000: HELO instead of EHLO.";
         paper.put(route, "ehlo", "false", comment);
     }
