@@ -116,3 +116,145 @@ fn every_door_finds_the_person_behind_a_name() {
     );
     mailroot.stop();
 }
+
+#[test]
+fn a_bare_name_that_nothing_maps_stays_here_while_its_neighbours_go_out() {
+    let folder = Folder::new("aliases-bare");
+    let file = folder.file("aliases", "root: owner@provider.example\n");
+    let home = folder.path().join("home");
+    let aliases = format!("aliases.file={}", file.display());
+    // Nobody listens there: what goes out waits, and says where it would go.
+    let host = format!("smtp://127.0.0.1:{}?tls=off", common::free_port());
+    let mailroot = Mailroot::start(&home, &["--smart-host", &host, "--set", &aliases]);
+    sendmail(&home, &["-f", "cron", "root"]);
+    sendmail(&home, &["-f", "cron", "pi"]);
+    mailroot.completed(1);
+    assert_eq!(dropped(&home), ["cron@box.example pi@localhost"]);
+    let mut list = Command::new(MAILROOT);
+    let waits = must(
+        list.args(["queue", "list", "--json", "--home"]).arg(&home),
+        b"",
+    );
+    assert!(
+        waits.contains("owner@provider.example") && !waits.contains("pi@"),
+        "{waits}"
+    );
+    mailroot.stop();
+}
+
+#[test]
+fn the_masquerade_is_for_local_senders_on_their_first_hop() {
+    let folder = Folder::new("aliases-masquerade");
+    let home = folder.path().join("home");
+    let mailroot = Mailroot::start(
+        &home,
+        &[
+            "--set",
+            "local.domains=nas.lan",
+            "--set",
+            "sender.masquerade=mask.example",
+        ],
+    );
+    let mut talk = Talk::connect(mailroot.address);
+    talk.say("EHLO client");
+    for from in ["cron", "a@nas.lan", "b@else.example", ""] {
+        talk.send(from, &["x@nas.lan"], TEXT);
+    }
+    let relayed = format!("Received: from y by z; Sun, 22 Nov 2026 10:00:00 +0000\r\n{TEXT}");
+    talk.send("c@nas.lan", &["x@nas.lan"], &relayed);
+    mailroot.completed(5);
+    let senders: Vec<String> = dropped(&home)
+        .iter()
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect();
+    let want = [
+        "<>",
+        "a@mask.example",
+        "b@else.example",
+        "c@nas.lan",
+        "cron@mask.example",
+    ];
+    assert_eq!(senders, want);
+    // The header is its author's.
+    let texts = fs::read_dir(home.join("drop")).unwrap();
+    for file in texts {
+        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(text.contains("\r\nFrom: a@nas.lan\r\n"), "{text}");
+    }
+    mailroot.stop();
+}
+
+/// RFC 3461 s5.2.7.
+#[test]
+fn who_asks_to_hear_of_a_delivery_is_told_of_the_expansion_and_once() {
+    let folder = Folder::new("aliases-expanded");
+    let file = folder.file(
+        "aliases",
+        "team: tim@nas.lan, eve@nas.lan\nsingle: tim@nas.lan\n",
+    );
+    let home = folder.path().join("home");
+    let aliases = format!("aliases.file={}", file.display());
+    let mailroot = Mailroot::start(
+        &home,
+        &[
+            "--set",
+            "local.domains=nas.lan",
+            "--set",
+            "default_domain=nas.lan",
+            "--set",
+            &aliases,
+        ],
+    );
+    let mut talk = Talk::connect(mailroot.address);
+    talk.say("EHLO client");
+    talk.say("MAIL FROM:<boss@nas.lan> ENVID=77");
+    assert!(
+        talk.say("RCPT TO:<team> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;the-team@old.example")
+            .starts_with("250")
+    );
+    talk.say("DATA");
+    talk.raw(TEXT.as_bytes());
+    assert!(talk.say(".").starts_with("250 "));
+    // The message and its report.
+    mailroot.completed(2);
+    talk.say("MAIL FROM:<boss@nas.lan>");
+    talk.say("RCPT TO:<single> NOTIFY=SUCCESS");
+    talk.say("DATA");
+    talk.raw(TEXT.as_bytes());
+    assert!(talk.say(".").starts_with("250 "));
+    mailroot.completed(4);
+    let texts = fs::read_dir(home.join("drop")).unwrap();
+    let texts: Vec<String> = texts
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let reports: Vec<&String> = texts
+        .iter()
+        .filter(|text| text.contains("multipart/report"))
+        .collect();
+    assert_eq!((texts.len(), reports.len()), (4, 2));
+    let expanded = reports
+        .iter()
+        .find(|text| text.contains("Action: expanded"))
+        .unwrap();
+    assert!(
+        expanded.contains("Original-Recipient: rfc822; the-team@old.example"),
+        "{expanded}"
+    );
+    assert!(
+        expanded.contains("Final-Recipient: rfc822; team@nas.lan"),
+        "{expanded}"
+    );
+    assert!(
+        expanded.contains("Original-Envelope-Id: 77") && !expanded.contains("eve@nas.lan"),
+        "{expanded}"
+    );
+    let single = reports
+        .iter()
+        .find(|text| text.contains("Action: delivered"))
+        .unwrap();
+    assert!(
+        single.contains("Original-Recipient: rfc822; single"),
+        "{single}"
+    );
+    mailroot.stop();
+}

@@ -155,8 +155,8 @@ impl Rewrite {
         Standing::Here { listed }
     }
 
-    /// Rewrites an envelope. Answers the recipients that became several, as their sender named them: who asked to hear of a
-    /// delivery has to be told so (RFC 3461 s5.2.7).
+    /// Rewrites an envelope. Answers the recipients that became several and whose sender wants to hear of a delivery: he has
+    /// to be told so (RFC 3461 s5.2.7).
     pub fn envelope(
         &self,
         aliases: &Aliases,
@@ -184,8 +184,12 @@ impl Rewrite {
                     });
                 }
                 Some(alias) => {
+                    let named = self.routed(settled.clone());
                     if expansion.expand(&recipient, settled, alias) {
-                        expanded.push(recipient);
+                        expanded.push(Recipient {
+                            address: named,
+                            ..recipient
+                        });
                     }
                 }
             }
@@ -555,16 +559,18 @@ mod tests {
                 ..Recipient::new(address(name))
             };
             let mut envelope = Envelope {
-                recipients: vec![recipient.clone()],
+                recipients: vec![recipient],
                 ..Envelope::default()
             };
             let aliases = aliases("one: a@else.example\ntwo: a@else.example, b@else.example");
             let expanded = rules().envelope(&aliases, &mut envelope, true).unwrap();
-            assert_eq!(
-                expanded,
-                if told { vec![recipient] } else { vec![] },
-                "{name} {notify:?}"
-            );
+            let whom: Vec<String> = expanded.iter().map(|to| to.address.to_string()).collect();
+            let want_told = if told {
+                vec!["two@owner.example"]
+            } else {
+                vec![]
+            };
+            assert_eq!(whom, want_told, "{name} {notify:?}");
             assert!(
                 envelope.recipients.iter().all(|to| to.notify == want),
                 "{name} {notify:?}"

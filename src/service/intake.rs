@@ -14,6 +14,7 @@ use crate::disk::draft::Draft;
 use crate::disk::fault::Refused;
 use crate::disk::journal::Joined;
 use crate::mail::Envelope;
+use crate::mail::Recipient;
 use crate::mail::Status;
 use crate::mail::date::Date;
 use crate::mail::envelope::Body;
@@ -94,6 +95,8 @@ pub struct Taken {
     pub id: MsgId,
     /// Where it goes.
     pub ways: Vec<Next>,
+    /// Recipients that became several, and whose sender wants to hear of a delivery.
+    pub expanded: Vec<Recipient>,
 }
 
 /// A message on its way in.
@@ -177,12 +180,15 @@ impl Intake {
             envelope.recipients.len(),
         );
         let result = match rewritten {
-            Ok(_) => self.store(service, envelope, facts, joined).await,
+            Ok(expanded) => {
+                let stored = self.store(service, envelope, facts, joined).await;
+                stored.map(|(ways, bytes)| (ways, bytes, expanded))
+            }
             Err(_) => Err(NotTaken::TooMany),
         };
         let mut counts = service.counts.get();
         match &result {
-            Ok((_, bytes)) => {
+            Ok((_, bytes, _)) => {
                 counts.accepted = counts.accepted.wrapping_add(1);
                 emit(&Event::Accepted {
                     id,
@@ -203,7 +209,7 @@ impl Intake {
             }
         }
         service.counts.set(counts);
-        result.map(|(ways, _)| Taken { id, ways })
+        result.map(|(ways, _, expanded)| Taken { id, ways, expanded })
     }
 
     async fn store(

@@ -39,6 +39,7 @@ use crate::service::event::Event;
 use crate::service::fold::Follows;
 use crate::service::hooks;
 use crate::service::intake::Intake;
+use crate::service::intake::Taken;
 use crate::service::log::emit;
 use crate::service::shared::Service;
 use crate::service::show;
@@ -118,16 +119,7 @@ async fn write(
     sender: &Address,
     joined: Joined,
 ) -> Result<MsgId, String> {
-    let live = service.live();
-    let Accept {
-        arrived,
-        dates,
-        door,
-        origin,
-        envelope,
-        ..
-    } = &attempt.message.stored.accept;
-    let from = (*door == Door::Smtp).then(|| came_from(origin));
+    let envelope = &attempt.message.stored.accept.envelope;
     let now = service.clock.believed();
     // What waited for the setup to be mended has no end yet.
     let left = attempt.expires.since(service.now());
@@ -150,7 +142,31 @@ async fn write(
             })
         })
         .collect();
+    let accept = &attempt.message.stored.accept;
     let body = &mut attempt.message.body;
+    compose(service, accept, body, sender, &fates, Some(joined)).await
+}
+
+/// Writes a report about a message and puts it on its way.
+async fn compose(
+    service: &Rc<Service>,
+    accept: &Accept,
+    body: &mut StoredBody,
+    sender: &Address,
+    fates: &[Fate<'_>],
+    joined: Option<Joined>,
+) -> Result<MsgId, String> {
+    let live = service.live();
+    let Accept {
+        arrived,
+        dates,
+        door,
+        origin,
+        envelope,
+        ..
+    } = accept;
+    let from = (*door == Door::Smtp).then(|| came_from(origin));
+    let now = service.clock.believed();
     let facts = facts_of(body).await?;
     let full = live.config.delivery.report_full;
     let report = Report {
@@ -166,7 +182,7 @@ async fn write(
         arrival: (*dates == Dates::Good && *arrived >= clock::build_date()).then_some(*arrived),
         subject: &facts.subject,
         message_id: &facts.message_id,
-        fates: &fates,
+        fates,
         ret: match (envelope.tls, envelope.ret) {
             // RFC 8689 s5: what had to be kept secret on its way there is not sent back whole.
             (TlsWish::Required, _) => Ret::Headers,
@@ -217,11 +233,52 @@ async fn write(
         });
     }
     let taken = intake
-        .finish(service, envelope, &Facts::default(), Some(joined))
+        .finish(service, envelope, &Facts::default(), joined)
         .await
         .map_err(|why| why.to_string())?;
     service.schedule(taken.id, &taken.ways);
     Ok(taken.id)
+}
+
+/// Tells the sender of a message that has just been accepted, and is not on its ways yet, of recipients that became several.
+/// Should that fail, the log says so, and no delivery is the worse for it.
+pub async fn expanded(service: &Rc<Service>, taken: &Taken) {
+    if taken.expanded.is_empty() {
+        return;
+    }
+    let id = taken.id;
+    let told = match service.journal.load(id).await {
+        Ok(mut message) => {
+            let accept = &message.stored.accept;
+            let Some(sender) = accept.envelope.sender.clone() else {
+                return;
+            };
+            let reason = Reason::ours(Status::new(2, 1, 5), "an alias of several addresses");
+            let fates = taken.expanded.iter().map(|recipient| Fate {
+                recipient,
+                action: Action::Expanded,
+                reason: &reason,
+                last_attempt: None,
+                retry_until: None,
+            });
+            let fates: Vec<Fate<'_>> = fates.collect();
+            let report = compose(service, accept, &mut message.body, &sender, &fates, None).await;
+            report.map(|report| (report, sender))
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    match told {
+        Ok((report, sender)) => emit(&Event::Reported {
+            id,
+            report,
+            to: &sender.to_string(),
+            of: Action::Expanded.word(),
+        }),
+        Err(why) => emit(&Event::Trouble {
+            what: "report",
+            why: &why,
+        }),
+    }
 }
 
 /// The name that a client gave itself, else its address: an origin is `192.0.2.7 (nas)`, perhaps with more behind it.

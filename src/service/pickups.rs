@@ -520,6 +520,7 @@ async fn store(
                     why: &error.to_string(),
                 });
             }
+            notices::expanded(service, &taken).await;
             arrival::arrived(service, taken);
             Took::Done
         }

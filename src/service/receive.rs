@@ -43,6 +43,7 @@ use crate::service::log;
 use crate::service::log::emit;
 use crate::service::logs::overheard::Overheard;
 use crate::service::naming::Naming;
+use crate::service::notices;
 use crate::service::shared::Service;
 use crate::smtp::fault::Fault;
 use crate::smtp::fault::Told;
@@ -561,6 +562,7 @@ async fn commit(
     match incoming.intake.finish(service, envelope, facts, None).await {
         Ok(taken) => {
             let id = taken.id;
+            Box::pin(notices::expanded(service, &taken)).await;
             arrival::arrived(service, taken);
             Ok(id)
         }
