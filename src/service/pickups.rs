@@ -474,7 +474,8 @@ async fn store(
     };
     let plan = Plan {
         repair: true,
-        without: &[Field::Bcc, Field::ResentBcc],
+        // Return-Path is for who delivers to say (RFC 5321 s4.4); a file from a drop folder has that of its delivery there.
+        without: &[Field::Bcc, Field::ResentBcc, Field::ReturnPath],
         from: Some(given.from_field(sender.as_ref(), &live.config.hostname)),
         ..Plan::default()
     };
