@@ -409,6 +409,8 @@ impl<'a> ServerSide<'a> {
                     };
                     self.machine.on_verdict(verdict);
                 }
+                #[cfg(feature = "sso")]
+                Order::CheckTicket { .. } => unreachable!("GSSAPI is not offered"),
                 Order::FindVerifier { name } => {
                     let verifier = if name == "user" {
                         let rounds = NonZeroU32::new(4096).unwrap();

@@ -84,6 +84,25 @@ pub const CREDENTIAL: usize = 1024;
 #[cfg(feature = "ntlm")]
 pub const NTLM_MESSAGE: usize = 4096;
 
+/// How far the clocks of a client and ours may be apart for Kerberos, as everywhere (RFC 4120 s8.2).
+#[cfg(feature = "sso")]
+pub const KERBEROS_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// Logins by Kerberos in twice that time: each is remembered, so that none comes twice.
+#[cfg(feature = "sso")]
+pub const REPLAYS: usize = 4096;
+
+/// Longest name in Kerberos, realm included.
+#[cfg(feature = "sso")]
+pub const PRINCIPAL: usize = 256;
+
+/// Keys of mail in one keytab, and its size: a host has a handful.
+#[cfg(feature = "sso")]
+pub const KEYTAB_KEYS: usize = 256;
+/// Bytes of it.
+#[cfg(feature = "sso")]
+pub const KEYTAB_FILE: u64 = 256 * 1024;
+
 /// Longest reply line taken from a peer, CRLF included. RFC 5321 s4.5.3.1.5 says 512; real servers write more.
 pub const REPLY_LINE: usize = 1024;
 

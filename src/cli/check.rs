@@ -22,6 +22,8 @@ use crate::net::tls::Tls;
 use crate::service::alias_file;
 use crate::service::claims;
 use crate::service::claims::Claim;
+#[cfg(feature = "sso")]
+use crate::service::tickets;
 
 /// Runs it. 0 when all files are good, 78 when one is not, 66 when one cannot be read.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -50,6 +52,8 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
         };
         let mut wrong = passwords(&config);
         wrong.extend(users(&config));
+        #[cfg(feature = "sso")]
+        wrong.extend(tickets(&config));
         wrong.extend(certificate(&config));
         wrong.extend(keys(&config));
         wrong.extend(aliases(&config));
@@ -125,6 +129,17 @@ fn aliases(config: &Config) -> Option<String> {
 fn users(config: &Config) -> Option<String> {
     let bad = Users::read(config.users.as_ref()?).err()?;
     (!bad.is_private()).then(|| bad.to_string())
+}
+
+/// Likewise by a ticket.
+#[cfg(feature = "sso")]
+fn tickets(config: &Config) -> Option<String> {
+    let keytab = &config.tickets.as_ref()?.keytab;
+    // What only the service may open is no mistake.
+    if secret::open(keytab).is_err_and(|bad| bad.is_private()) {
+        return None;
+    }
+    tickets::read(keytab).err()
 }
 
 /// Why there would be no TLS, though there should. One that is still to be made is no mistake.

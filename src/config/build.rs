@@ -30,6 +30,7 @@ use crate::config::model::Listen;
 use crate::config::model::Operators;
 use crate::config::model::Pickup;
 use crate::config::model::Sts;
+use crate::config::model::Tickets;
 use crate::config::settings::Block;
 use crate::config::settings::Settings;
 use crate::mail::Address;
@@ -109,7 +110,8 @@ impl Build {
         };
         #[cfg(not(feature = "ldap"))]
         let (directory, directory_users) = (None, false);
-        let logins = users.is_some() || directory_users;
+        let tickets = self.tickets(&settings.one("users")?, &home)?;
+        let logins = users.is_some() || directory_users || tickets.is_some();
         Some(Config {
             name: top.get("name")?,
             batch: (top.get::<&str>("durability")? != "always").then_some(limits::BATCH),
@@ -117,6 +119,7 @@ impl Build {
             certificate,
             clock_floor: settings.one("tls")?.get("clock_floor")?,
             users,
+            tickets,
             directory_users,
             directory,
             access: access(&settings.one("access")?)?,
@@ -213,6 +216,44 @@ impl Build {
                 self.blame(block.place_of(name), complaint);
             }
         }
+    }
+
+    fn tickets(&mut self, block: &Block, home: &Path) -> Option<Option<Tickets>> {
+        let principals: Vec<String> = block.get("principals")?;
+        let keytab = block.get("keytab").map(|file: PathBuf| home.join(file));
+        let whole = |one: &String| {
+            one.split_once('@').is_some_and(|(name, realm)| {
+                !name.is_empty() && !realm.is_empty() && (name == "*" || !name.contains('*'))
+            })
+        };
+        let rules = [
+            (
+                keytab.is_some() && !cfg!(feature = "sso"),
+                "keytab",
+                Complaint::NotBuilt("sso"),
+            ),
+            (
+                keytab.is_some() && principals.is_empty(),
+                "keytab",
+                Complaint::NoPrincipals,
+            ),
+            (
+                keytab.is_none() && !principals.is_empty(),
+                "principals",
+                Complaint::NoKeytab,
+            ),
+            (
+                !principals.iter().all(whole),
+                "principals",
+                Complaint::BadPrincipal,
+            ),
+        ];
+        for (wrong, name, complaint) in rules {
+            if wrong {
+                self.blame(block.place_of(name), complaint);
+            }
+        }
+        Some(keytab.map(|keytab| Tickets { keytab, principals }))
     }
 
     fn certificate(&mut self, block: &Block, home: &Path) -> Option<Option<Certificate>> {

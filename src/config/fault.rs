@@ -102,6 +102,12 @@ pub enum Complaint {
     NotBuilt(&'static str),
     /// Something about the directory.
     Directory(BadDirectory),
+    /// A keytab, and nobody whose tickets are taken.
+    NoPrincipals,
+    /// People with tickets, and no keytab.
+    NoKeytab,
+    /// What is no name in Kerberos.
+    BadPrincipal,
     /// One pattern in two routes.
     PatternTwice,
     /// A route to smart hosts that names none.
@@ -204,6 +210,15 @@ impl fmt::Display for Complaint {
             Self::NotBuilt(feature) => write!(
                 f,
                 "this program was built without it; build one with the feature {feature:?}"
+            ),
+            Self::NoPrincipals => f.write_str(
+                "nobody could log in by a ticket; name users in users.principals, or a realm: [\"*@OFFICE.EXAMPLE\"]",
+            ),
+            Self::NoKeytab => {
+                f.write_str("nobody could log in by a ticket; name the file of keys with users.keytab")
+            }
+            Self::BadPrincipal => f.write_str(
+                "write names with their realm, such as \"tim@OFFICE.EXAMPLE\", or \"*@OFFICE.EXAMPLE\" for all of a realm",
             ),
             Self::NoUsers => f.write_str(
                 "nobody could log in; write file in [users] and fill it with `mailroot passwd`",

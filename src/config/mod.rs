@@ -129,6 +129,7 @@ mod tests {
         }
         match row.kind {
             Kind::Bool => Value::Bool(row.default != Some("true")),
+            kind if row.key == "users.principals" => kind.read("x@Y.EXAMPLE").unwrap(),
             kind => kind.read(text(&kind)).unwrap(),
         }
     }
@@ -202,9 +203,27 @@ mod tests {
                 }
                 _ => format!("[[domain]]\ndomains = ['d.example']\n{line}"),
             },
+            "users" if row.name() == "keytab" => {
+                format!("[users]\nprincipals = ['x@Y.EXAMPLE']\n{line}")
+            }
+            // An empty list of them would be a mistake beside a keytab.
+            "users" if row.name() == "principals" && value.to_string() != "[]" => {
+                format!("[users]\nkeytab = '/y'\n{line}")
+            }
             "tls" if row.name() == "key" => format!("[tls]\ncertificate = '/y'\n{line}"),
             section => format!("[{section}]\n{line}"),
         }
+    }
+
+    /// Whether this build has what the key is for.
+    fn is_built(key: &str) -> bool {
+        let optional = [
+            ("listen.ntlm", cfg!(feature = "ntlm")),
+            ("users.keytab", cfg!(feature = "sso")),
+            ("users.principals", cfg!(feature = "sso")),
+        ];
+        let known = optional.iter().find(|(name, _)| *name == key);
+        known.is_none_or(|(_, built)| *built)
     }
 
     #[test]
@@ -215,6 +234,10 @@ mod tests {
             let text = with(row, &other);
             let line = format!("{} = {other}\n", row.name());
             let without = text.replace(&line, "");
+            if !is_built(row.key) {
+                assert!(read(&text).unwrap_err().contains("built without it"));
+                continue;
+            }
             let got = read(&text).unwrap_or_else(|why| panic!("{}\n{why}", row.key));
             // A bare [[route]] is refused.
             let without = read(&without).or_else(|_| read("")).unwrap();

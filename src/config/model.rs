@@ -46,6 +46,8 @@ pub struct Config {
     pub directory_users: bool,
     /// Who says what becomes of recipients; `None` is nobody.
     pub directory: Option<Directory>,
+    /// Whose tickets of Kerberos are taken; `None` is nobody's.
+    pub tickets: Option<Tickets>,
     /// Who may connect and relay.
     pub access: Access,
     /// What one client, one message and the queue may take.
@@ -120,6 +122,15 @@ pub enum Begin {
     StartTls,
     /// With the connection; there is a certificate.
     Implicit,
+}
+
+/// What tickets of Kerberos are held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tickets {
+    /// The file of keys.
+    pub keytab: PathBuf,
+    /// Who may log in.
+    pub principals: Vec<String>,
 }
 
 /// A certificate with its key.

@@ -383,6 +383,22 @@ pub const ROWS: &[Row] = &[
         "Whether users of the [directory] may log in with the password that they have there (PLAIN and LOGIN; a name that \
          is in the file counts as it stands there). The password is only asked for inside TLS, and passed on only inside TLS.",
     ),
+    Row::unset(
+        "users.keytab",
+        Kind::Path,
+        "/etc/mailroot.keytab",
+        "The keys of the service smtp/HOST of a Kerberos realm or a Windows domain, as `ktadd` and `ktpass` write them: \
+         listeners then offer GSSAPI under TLS, and a user's ticket does for a password. Only the keys of AES are used. \
+         Only in builds with the feature sso.",
+    )
+    .iis("AuthNTLM", "on: integrated authentication, Kerberos included"),
+    Row::set(
+        "users.principals",
+        Kind::List(&Kind::Text),
+        "",
+        "Who may log in by a ticket: names such as \"tim@OFFICE.EXAMPLE\", or \"*@OFFICE.EXAMPLE\" for all users of a \
+         realm, but not its services. An empty list is nobody.",
+    ),
     // Access.
     Row::set(
         "access.connect",

@@ -69,10 +69,63 @@ pub fn parse(value: &str) -> Option<Wall> {
     u64::try_from(date.to_timestamp()).ok().map(Wall::from_secs)
 }
 
+/// Reads `20261122100000`, in UTC, as certificates and Kerberos (RFC 4120 s5.2.3) write it.
+#[cfg(feature = "sso")]
+pub fn from_digits(text: &str) -> Option<Wall> {
+    let (rest, second) = pair(text)?;
+    let (rest, minute) = pair(rest)?;
+    let (rest, hour) = pair(rest)?;
+    let (rest, day) = pair(rest)?;
+    let (rest, month) = pair(rest)?;
+    let (rest, years) = pair(rest)?;
+    let ("", centuries) = pair(rest)? else {
+        return None;
+    };
+    let date = DateTime {
+        year: u16::from(centuries) * 100 + u16::from(years),
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        tz_before_gmt: false,
+        tz_hour: 0,
+        tz_minute: 0,
+    };
+    let date = Some(date).filter(DateTime::is_valid)?;
+    u64::try_from(date.to_timestamp()).ok().map(Wall::from_secs)
+}
+
+/// The last two digits of a text, and what stands before them.
+#[cfg(feature = "sso")]
+fn pair(text: &str) -> Option<(&str, u8)> {
+    let (rest, digits) = text.split_at_checked(text.len().checked_sub(2)?)?;
+    let good = digits.bytes().all(|digit| digit.is_ascii_digit());
+    Some((rest, digits.parse().ok().filter(|_| good)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Date, parse};
     use crate::base::Wall;
+
+    #[cfg(feature = "sso")]
+    #[test]
+    fn digits_are_a_date() {
+        let secs = |text| super::from_digits(text).map(Wall::as_secs);
+        assert_eq!(secs("19700101000001"), Some(1));
+        assert_eq!(secs("20261122100000"), Some(1_795_341_600));
+        for text in [
+            "",
+            "2026112210000",
+            "20261122100060",
+            "202611221000+1",
+            "120261122100000",
+            "19691231235959",
+        ] {
+            assert_eq!(secs(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn dates_come_back_as_they_went() {

@@ -72,6 +72,7 @@ impl Door {
                 cram_md5: file && listen.cram_md5,
                 ntlm: file && listen.ntlm,
                 scram_sha_256: verifiers,
+                gssapi: config.tickets.is_some(),
             },
             auth_without_tls: listen.insecure_auth,
             extensions: extensions(listen, base.extensions),

@@ -28,6 +28,10 @@ use crate::smtp::fault::Fault;
 use crate::smtp::fault::Told;
 use crate::smtp::sasl::Verifier;
 use crate::smtp::sasl::codec;
+#[cfg(feature = "sso")]
+use crate::smtp::sasl::gssapi::accept::Accepted;
+#[cfg(feature = "sso")]
+use crate::smtp::sasl::gssapi::accept::Random;
 use crate::smtp::sasl::proof::Proof;
 use crate::smtp::server::settings::Session;
 use crate::smtp::server::settings::Settings;
@@ -325,6 +329,38 @@ pub fn proved(service: &Service, who: Client, name: &str, good: bool) {
     }
 }
 
+/// Whom a ticket of Kerberos lets in; this, too, takes longer after each failure. Where a clock is wrong, the client is
+/// asked to try again later: a mail program that hears "no" for good gives up its mail.
+#[cfg(feature = "sso")]
+pub async fn check_ticket(
+    service: &Service,
+    live: &Live,
+    who: Client,
+    token: Vec<u8>,
+) -> Result<Accepted, Fault> {
+    let Some(tickets) = &live.tickets else {
+        return Err(Fault::AuthFailed);
+    };
+    turn(service, who, "").await?;
+    let mut fresh = Random::default();
+    random::fill(&mut fresh).map_err(|error| unusable(&error.to_string()))?;
+    let (tickets, now) = (Arc::clone(tickets), clock::wall());
+    let checked = service
+        .worker
+        .run(move || tickets.check(&token, now, fresh));
+    match checked.await.map_err(|why| unusable(&why))? {
+        Ok(accepted) => Ok(accepted),
+        Err(refusal) => {
+            failed(who, "(ticket)", &refusal.to_string());
+            Err(if refusal.is_ours() {
+                not_now()
+            } else {
+                Fault::AuthFailed
+            })
+        }
+    }
+}
+
 async fn wait_for_turn(
     service: &Service,
     live: &Live,
@@ -334,6 +370,12 @@ async fn wait_for_turn(
     if live.users.is_none() && !live.config.directory_users {
         return Err(Fault::AuthFailed);
     }
+    turn(service, who, name).await?;
+    Ok(live.users.clone())
+}
+
+/// Waits as long as earlier failures of this client ask for.
+async fn turn(service: &Service, who: Client, name: &str) -> Result<(), Fault> {
     let turn = service.guard.borrow_mut().attempt(who.ip, clock::tick());
     match turn {
         Ok(Duration::ZERO) => {}
@@ -353,7 +395,7 @@ async fn wait_for_turn(
             return Err(Fault::TooManyLogins);
         }
     }
-    Ok(live.users.clone())
+    Ok(())
 }
 
 fn failed(who: Client, user: &str, why: &str) {
@@ -367,6 +409,10 @@ fn failed(who: Client, user: &str, why: &str) {
 /// The file of users cannot be used: our fault, and nobody gets in.
 fn unusable(why: &str) -> Fault {
     emit(&Event::Trouble { what: "users", why });
+    not_now()
+}
+
+fn not_now() -> Fault {
     let text = "Temporary authentication failure; please try later";
     Fault::Told(Box::new(Told::new(454, Status::new(4, 7, 0), text)))
 }

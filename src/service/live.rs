@@ -34,6 +34,8 @@ use crate::service::directory::Directory;
 use crate::service::door::Door;
 use crate::service::program::Hook;
 use crate::service::sign;
+#[cfg(feature = "sso")]
+use crate::service::tickets::Tickets;
 use crate::service::users::Users;
 use crate::smtp::server;
 
@@ -55,6 +57,9 @@ pub struct Live {
     /// Who says what becomes of recipients.
     #[cfg(feature = "ldap")]
     pub directory: Option<Directory>,
+    /// Whose tickets are taken.
+    #[cfg(feature = "sso")]
+    pub tickets: Option<Arc<Tickets>>,
     /// What signs mail that goes out.
     pub signers: Vec<Signer>,
     /// What is run when something happens.
@@ -92,6 +97,11 @@ impl Live {
         };
         let aliases = match &config.aliases {
             Some(file) => Some(AliasFile::open(file, &config.rewrite)?),
+            None => None,
+        };
+        #[cfg(feature = "sso")]
+        let tickets = match &config.tickets {
+            Some(settings) => Some(Tickets::open(settings)?),
             None => None,
         };
         let base = smtp(&config);
@@ -134,6 +144,8 @@ impl Live {
             certificate,
             users,
             aliases,
+            #[cfg(feature = "sso")]
+            tickets,
             signers: sign::signers(&config)?,
             hooks: config.hooks.iter().map(Hook::of).collect(),
             config,

@@ -70,6 +70,8 @@ pub mod talk;
 pub mod targets;
 pub mod tasks;
 pub mod threads;
+#[cfg(feature = "sso")]
+pub mod tickets;
 pub mod turned;
 pub mod users;
 pub mod ways;

@@ -422,6 +422,18 @@ pub async fn converse(
                 server.on_verdict(Box::pin(checked).await);
                 now = clock::tick();
             }
+            #[cfg(feature = "sso")]
+            Order::CheckTicket { token } => {
+                let token = token.to_owned();
+                match Box::pin(gate::check_ticket(service, live, who, token)).await {
+                    Ok(accepted) => {
+                        proving = Some((accepted.principal.clone(), server.failed_logins()));
+                        server.on_ticket(accepted);
+                    }
+                    Err(fault) => server.on_verdict(Err(fault)),
+                }
+                now = clock::tick();
+            }
             Order::FindVerifier { name } => {
                 let name = name.to_owned();
                 let found = gate::find_verifier(service, live, who, name.clone());

@@ -9,6 +9,8 @@ use crate::smtp::sasl::codec::encode;
 
 pub mod codec;
 pub mod cram;
+#[cfg(feature = "sso")]
+pub mod gssapi;
 mod md;
 pub mod mechanism;
 #[cfg(feature = "ntlm")]

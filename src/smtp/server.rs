@@ -26,6 +26,8 @@ use crate::smtp::fault::Fault;
 use crate::smtp::line::Commands;
 use crate::smtp::line::Line;
 use crate::smtp::reply::Out;
+#[cfg(feature = "sso")]
+use crate::smtp::sasl::gssapi::accept::Accepted;
 use crate::smtp::sasl::scram::Exporter;
 use crate::smtp::sasl::scram::Verifier;
 use crate::smtp::server::login::Login;
@@ -289,6 +291,16 @@ impl Server {
         }
     }
 
+    /// The answer to [`Order::CheckTicket`] when it does let somebody in.
+    #[cfg(feature = "sso")]
+    pub fn on_ticket(&mut self, accepted: Accepted) {
+        self.freshen();
+        if let State::Login(login) = &mut self.state {
+            let step = login.on_ticket(accepted);
+            self.login_step(step);
+        }
+    }
+
     /// The draft could not take a block of the body. The rest is read and dropped; the reply comes at its end.
     pub fn on_trouble(&mut self, fault: Fault) {
         match mem::replace(&mut self.state, State::Idle) {
@@ -446,6 +458,8 @@ impl Server {
                 Some(Question::Password(name, password)) => Order::CheckPassword { name, password },
                 Some(Question::Verifier(name)) => Order::FindVerifier { name },
                 Some(Question::Challenge) => Order::MakeChallenge,
+                #[cfg(feature = "sso")]
+                Some(Question::Ticket(token)) => Order::CheckTicket { token },
                 Some(Question::Proof(name, proof)) => Order::CheckProof { name, proof },
                 None => Order::Read(wait_end),
             },

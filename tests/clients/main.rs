@@ -14,6 +14,8 @@ mod common;
 mod commands;
 #[cfg(feature = "ntlm")]
 mod integrated;
+#[cfg(feature = "sso")]
+mod kerberos;
 mod libraries;
 mod relays;
 
@@ -101,6 +103,21 @@ impl House {
         assert_eq!(all.len(), count);
         all
     }
+}
+
+/// A Python that has this module of Debian's.
+#[cfg(feature = "ntlm")]
+fn python_with(module: &str, package: &str) -> Option<&'static str> {
+    let has = |python: &&str| {
+        let mut command = common::command(python);
+        let import = command.args(["-c", &format!("import {module}")]).output();
+        import.is_ok_and(|done| done.status.success())
+    };
+    let found = ["/usr/bin/python3", "python3"].into_iter().find(has);
+    if found.is_none() {
+        println!("skipped: {package} is not installed (tests/setup installs it)");
+    }
+    found
 }
 
 /// Makes an authority and a certificate for this host; where the authority's own certificate is.

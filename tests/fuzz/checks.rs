@@ -52,6 +52,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("config", config),
     ("data", data),
     ("dns", dns),
+    ("gssapi", gssapi),
     ("header", header),
     ("journal", journal),
     ("ldap", ldap),
@@ -904,6 +905,14 @@ impl Play {
                     let verdict = self.verdict();
                     self.server.on_verdict(verdict);
                 }
+                #[cfg(feature = "sso")]
+                Order::CheckTicket { .. } => {
+                    if self.dice.once_in(2) {
+                        self.server.on_verdict(Err(Fault::AuthFailed));
+                    } else {
+                        self.server.on_ticket(accepted());
+                    }
+                }
                 Order::FindVerifier { name } => {
                     let verifier = Verifier::decoy(name, b"secret");
                     self.server.on_verifier(verifier, "server-nonce");
@@ -952,6 +961,72 @@ pub fn ntlm(input: &[u8]) {
 #[cfg(not(feature = "ntlm"))]
 pub fn ntlm(_: &[u8]) {}
 
+/// Whoever has shown a ticket.
+#[cfg(feature = "sso")]
+fn accepted() -> sasl::gssapi::accept::Accepted {
+    use mailroot::smtp::sasl::gssapi::cipher::{Etype, Key};
+    use mailroot::smtp::sasl::gssapi::layer::Context;
+
+    let key = Key::new(Etype::Aes128Sha1, &[7; 16]).unwrap();
+    sasl::gssapi::accept::Accepted {
+        principal: "tim@OFFICE.EXAMPLE".to_owned(),
+        reply: Some(b"reply".to_vec()),
+        context: Context::new(key, 1, 1),
+    }
+}
+
+/// Whatever is in a keytab, a token, or what is encrypted in one: it is read or refused, and nobody is let in.
+#[cfg(feature = "sso")]
+pub fn gssapi(input: &[u8]) {
+    use mailroot::smtp::sasl::gssapi::accept::{accept, is_named, is_own};
+    use mailroot::smtp::sasl::gssapi::keytab::Keytab;
+    use mailroot::smtp::sasl::gssapi::messages::{Authenticator, Request, Ticket};
+    use mailroot::smtp::sasl::gssapi::replay::Replays;
+
+    let mut choices = Choices(input);
+    let (kind, bytes) = (choices.byte(), choices.0);
+    let named = |principal: &str| {
+        assert!(principal.len() <= 2 * limits::PRINCIPAL);
+        assert!(!principal.contains(char::is_control) && principal.contains('@'));
+        assert!(is_named(&[principal.to_owned()], principal) && is_own(principal, ""));
+    };
+    match kind % 6 {
+        0 => {
+            let _ = Keytab::parse(bytes);
+        }
+        1 => {
+            let keys = Keytab::default();
+            let (allowed, now) = (["*@OFFICE.EXAMPLE".to_owned()], Wall::from_secs(1));
+            let mut seen = Replays::default();
+            let refused = accept(bytes, &keys, &allowed, &mut seen, now, [7; 20]).unwrap_err();
+            assert!(!refused.to_string().is_empty());
+        }
+        2 => {
+            if let Some(request) = Request::read(bytes) {
+                named(&request.service.text());
+            }
+        }
+        3 => {
+            if let Some(ticket) = Ticket::read(bytes) {
+                named(&ticket.client.text());
+            }
+        }
+        4 => {
+            if let Some(one) = Authenticator::read(bytes) {
+                named(&one.client.text());
+                let key = sasl::gssapi::cipher::Etype::of(17)
+                    .and_then(|etype| sasl::gssapi::cipher::Key::new(etype, &[7; 16]));
+                assert!(one.reply(&key.unwrap(), 1, [7; 16]).is_some());
+            }
+        }
+        _ => assert!(accepted().context.choice(bytes).is_err()),
+    }
+}
+
+/// Without the feature there is nothing to check.
+#[cfg(not(feature = "sso"))]
+pub fn gssapi(_: &[u8]) {}
+
 /// The whole server: no bytes, in no blocks, with no verdicts, make it panic, run in a circle, lose or keep a draft,
 /// or say yes to a message that is not stored.
 pub fn server(input: &[u8]) {
@@ -970,6 +1045,7 @@ pub fn server(input: &[u8]) {
     settings.auth.login = flags & 4 != 0;
     settings.auth.scram_sha_256 = flags & 8 != 0;
     settings.auth.cram_md5 = flags & 8 != 0;
+    settings.auth.gssapi = cfg!(feature = "sso") && flags & 8 != 0;
     settings.auth.ntlm = cfg!(feature = "ntlm") && flags & 8 != 0;
     settings.auth_without_tls = flags & 16 != 0;
     settings.require_auth = flags & 32 != 0 && flags & 12 != 0;

@@ -91,6 +91,7 @@ struct Names(Mechanisms, bool);
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = [
+            (self.0.gssapi, " GSSAPI"),
             (self.0.scram_sha_256 && self.1, " SCRAM-SHA-256-PLUS"),
             (self.0.scram_sha_256, " SCRAM-SHA-256"),
             (self.0.cram_md5, " CRAM-MD5"),

@@ -13,6 +13,10 @@ use crate::smtp::line::LongLines;
 use crate::smtp::sasl;
 use crate::smtp::sasl::codec;
 use crate::smtp::sasl::cram;
+#[cfg(feature = "sso")]
+use crate::smtp::sasl::gssapi::accept;
+#[cfg(feature = "sso")]
+use crate::smtp::sasl::gssapi::accept::Accepted;
 #[cfg(feature = "ntlm")]
 use crate::smtp::sasl::ntlm::server as ntlm;
 use crate::smtp::sasl::proof::Proof;
@@ -47,6 +51,9 @@ pub enum Question<'a> {
     Verifier(&'a str),
     /// Something nobody has seen before.
     Challenge,
+    /// Whom does this token let in?
+    #[cfg(feature = "sso")]
+    Ticket(&'a [u8]),
     /// Is this that user's answer to the challenge?
     Proof(&'a str, &'a Proof),
 }
@@ -74,6 +81,18 @@ enum State {
     /// After it.
     #[cfg(feature = "ntlm")]
     NtlmChallenged(ntlm::Challenged),
+    /// GSSAPI without an initial response.
+    #[cfg(feature = "sso")]
+    Gssapi,
+    /// The client's token is with the driver.
+    #[cfg(feature = "sso")]
+    AskTicket(Vec<u8>),
+    /// After our token: the client says an empty line to it.
+    #[cfg(feature = "sso")]
+    TicketTaken(Box<Accepted>),
+    /// After our offer of layers.
+    #[cfg(feature = "sso")]
+    LayerOffered(Box<Accepted>),
     /// Name and proof are with the driver.
     AskProof(String, Proof),
     /// SCRAM without an initial response.
@@ -131,6 +150,8 @@ impl Login {
             }
             #[cfg(feature = "ntlm")]
             "NTLM" if offered.ntlm => (State::Ntlm, ""),
+            #[cfg(feature = "sso")]
+            "GSSAPI" if offered.gssapi => (State::Gssapi, ""),
             "SCRAM-SHA-256" if offered.scram_sha_256 => {
                 let binding = exporter.map_or(Binding::None, |_| Binding::Unused);
                 (State::First(binding), "")
@@ -192,6 +213,31 @@ impl Login {
         Step::Challenge(challenge)
     }
 
+    /// The driver says that a token lets somebody in.
+    #[cfg(feature = "sso")]
+    pub fn on_ticket(&mut self, accepted: Accepted) -> Step {
+        if !matches!(self.state, State::AskTicket(_)) {
+            return Step::Wait;
+        }
+        let accepted = Box::new(accepted);
+        match &accepted.reply {
+            Some(reply) => {
+                let reply = codec::encode(reply);
+                self.state = State::TicketTaken(accepted);
+                Step::Challenge(reply)
+            }
+            None => self.offer(accepted),
+        }
+    }
+
+    /// Offers the layers that there are.
+    #[cfg(feature = "sso")]
+    fn offer(&mut self, accepted: Box<Accepted>) -> Step {
+        let offer = codec::encode(&accepted.context.offer());
+        self.state = State::LayerOffered(accepted);
+        Step::Challenge(offer)
+    }
+
     /// Takes the next line off the front of `input`; `None` when it is not whole yet.
     pub fn take(&mut self, input: &mut &[u8]) -> Option<Step> {
         let text = match self.lines.take(input) {
@@ -211,6 +257,8 @@ impl Login {
             State::AskChallenge => Some(Question::Challenge),
             #[cfg(feature = "ntlm")]
             State::AskNtlm(_) => Some(Question::Challenge),
+            #[cfg(feature = "sso")]
+            State::AskTicket(token) => Some(Question::Ticket(token)),
             State::AskProof(name, proof) => Some(Question::Proof(name, proof)),
             _ => None,
         }
@@ -277,6 +325,29 @@ impl Login {
             }
             #[cfg(feature = "ntlm")]
             State::AskNtlm(_) => Ok(Step::Failed(Fault::AuthSyntax)),
+            #[cfg(feature = "sso")]
+            State::Gssapi => codec::decode(text).map(|token| {
+                self.state = State::AskTicket(token);
+                Step::Wait
+            }),
+            #[cfg(feature = "sso")]
+            State::TicketTaken(accepted) => codec::decode(text).map(|rest| match rest.as_slice() {
+                [] => self.offer(accepted),
+                _ => Step::Failed(Fault::AuthSyntax),
+            }),
+            #[cfg(feature = "sso")]
+            State::LayerOffered(accepted) => codec::decode(text).map(|choice| {
+                let principal = accepted.principal;
+                match accepted.context.choice(&choice) {
+                    Ok(name) if accept::is_own(&principal, &name) => {
+                        self.state = State::Proved(principal);
+                        Step::Done
+                    }
+                    _ => Step::Failed(Fault::AuthFailed),
+                }
+            }),
+            #[cfg(feature = "sso")]
+            State::AskTicket(_) => Ok(Step::Failed(Fault::AuthSyntax)),
             State::First(binding) => {
                 codec::decode_text(text).map(|message| {
                     match ScramServer::begin(&message, binding) {

@@ -78,6 +78,13 @@ pub enum Order<'a> {
         /// The challenge, and what was made of it.
         proof: &'a Proof,
     },
+    /// Does this token, a ticket of Kerberos, let somebody in? Answer with [`Server::on_ticket`](super::Server::on_ticket),
+    /// or as to [`Order::CheckPassword`] when it does not.
+    #[cfg(feature = "sso")]
+    CheckTicket {
+        /// As given; may be anything.
+        token: &'a [u8],
+    },
     /// Start the queue for a domain (RFC 1985). Answer with [`Server::on_etrn`](super::Server::on_etrn), or
     /// [`Server::on_verdict`](super::Server::on_verdict) when it is refused.
     Etrn {

@@ -114,6 +114,8 @@ pub struct Mechanisms {
     pub cram_md5: bool,
     /// NTLMv2. Also without TLS; only where the feature `ntlm` is.
     pub ntlm: bool,
+    /// RFC 4752, with Kerberos; only where the feature `sso` is.
+    pub gssapi: bool,
     /// RFC 7677; its PLUS form as well on a connection that can be bound to.
     pub scram_sha_256: bool,
 }
@@ -126,6 +128,7 @@ impl Mechanisms {
             "LOGIN" => self.login,
             "CRAM-MD5" => self.cram_md5,
             "NTLM" => self.ntlm,
+            "GSSAPI" => self.gssapi,
             "SCRAM-SHA-256" | "SCRAM-SHA-256-PLUS" => self.scram_sha_256,
             _ => false,
         }
@@ -133,7 +136,7 @@ impl Mechanisms {
 
     /// Whether there is any.
     pub fn any(self) -> bool {
-        self.plain || self.login || self.cram_md5 || self.ntlm || self.scram_sha_256
+        self.plain || self.login || self.cram_md5 || self.ntlm || self.gssapi || self.scram_sha_256
     }
 }
 
