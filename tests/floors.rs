@@ -225,9 +225,17 @@ fn every_promise_names_tests_that_exist() {
     let mut code = BTreeMap::new();
     files(Path::new("src"), &mut code);
     let mut all: String = code.into_values().collect();
-    for entry in fs::read_dir("tests").unwrap().map(Result::unwrap) {
-        if entry.path().extension().is_some_and(|ext| ext == "rs") {
-            all.push_str(&fs::read_to_string(entry.path()).unwrap());
+    let mut folders = vec![Path::new("tests").to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                all.push_str(&fs::read_to_string(path).unwrap());
+            }
         }
     }
     let text = fs::read_to_string("src/queue/PROMISES.md").unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::schema::HOOK_EVENTS;
 use crate::config::settings::Block;
 
 /// A program, and when it is run.
@@ -34,9 +35,6 @@ pub enum On {
     Well,
 }
 
-/// What they are called.
-pub const EVENTS: &[&str] = &["arrival", "drop", "badmail", "down", "held", "well"];
-
 const ALL: [On; 6] = [
     On::Arrival,
     On::Drop,
@@ -50,13 +48,13 @@ impl On {
     /// What it is called.
     pub fn word(self) -> &'static str {
         let at = ALL.iter().position(|one| *one == self);
-        at.and_then(|at| EVENTS.get(at))
+        at.and_then(|at| HOOK_EVENTS.get(at))
             .copied()
             .unwrap_or_default()
     }
 
     fn named(word: &str) -> Option<Self> {
-        let at = EVENTS.iter().position(|one| *one == word)?;
+        let at = HOOK_EVENTS.iter().position(|one| *one == word)?;
         ALL.get(at).copied()
     }
 }
@@ -81,12 +79,12 @@ pub fn hook(block: &Block) -> Option<Option<Hook>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ALL, EVENTS, On};
+    use super::{ALL, HOOK_EVENTS, On};
 
     #[test]
     fn every_moment_has_its_word() {
-        assert_eq!(ALL.len(), EVENTS.len());
-        for word in EVENTS {
+        assert_eq!(ALL.len(), HOOK_EVENTS.len());
+        for word in HOOK_EVENTS {
             assert_eq!(On::named(word).unwrap().word(), *word);
         }
     }

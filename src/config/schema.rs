@@ -3,7 +3,6 @@
 //! From this table come the parser's errors, `Config::default`, the commented sample, the manual and
 //! `mailroot config --all`. A row is written when what it sets works, never before: a key that does nothing is a lie.
 
-use crate::config::hooks;
 use crate::config::kind::Kind;
 use crate::config::logs;
 use crate::smtp::sasl::mechanism;
@@ -86,6 +85,9 @@ const MB: u64 = 1000 * KB;
 const GB: u64 = 1000 * MB;
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
+
+/// What the programs of `[[hook]]` are run for, in the order of [`crate::config::hooks::On`].
+pub const HOOK_EVENTS: &[&str] = &["arrival", "drop", "badmail", "down", "held", "well"];
 
 /// Every section, in the order of the sample.
 pub const SECTIONS: &[Section] = &[
@@ -1229,7 +1231,7 @@ pub const ROWS: &[Row] = &[
     // Hooks.
     Row::unset(
         "hook.on",
-        Kind::List(&Kind::Word(hooks::EVENTS)),
+        Kind::List(&Kind::Word(HOOK_EVENTS)),
         "held, well",
         "When it is run: a message has arrived (and waits until the program has ended), was put into the drop folder or \
          into badmail; a way is down, is held (its setup is at fault), or is well: each change once.",

@@ -93,7 +93,8 @@ fn shares(live: &Live, attempt: &Attempt, at: usize) -> (Vec<(usize, Outcome)>, 
             continue;
         };
         let to = &recipient.address;
-        if !mailboxes.has(to) {
+        // Whom the directory named exists.
+        if !mailboxes.has(to) && !live.is_looked_up(to.domain()) {
             let why = Reason::ours(Status::new(5, 1, 1), "there is no mailbox of this name");
             outcomes.push((place, Outcome::Never(why)));
             continue;
