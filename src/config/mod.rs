@@ -145,6 +145,7 @@ mod tests {
                     format!("[[route]]\nvia = 'hold'\n{line}[users]\nfile = '/u'\n")
                 }
                 "key" => format!("[[route]]\nhosts=['a.example']\ncertificate='/y'\n{line}"),
+                "ehlo" => format!("[[route]]\nhosts=['a.example']\ntls='off'\n{line}"),
                 "insecure_auth" | "password_file" | "password_env" | "token_file" => {
                     format!("[[route]]\nhosts=['a.example']\nuser='u'\n{line}")
                 }
