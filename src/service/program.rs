@@ -223,8 +223,16 @@ async fn attend(
     };
     let status: io::Result<ExitStatus> = future::or(over, future::or(feed, listen)).await;
     if let Some(stderr) = &stderr {
-        // What it said last may not have been heard.
-        let _ = future::poll_once(hear(stderr, &said)).await;
+        // What it said last may not have been heard: the notice of it can come after that of its end. Who still holds the
+        // other end is not waited for.
+        let mut block = [0; 512];
+        loop {
+            let read = rustix::io::read(stderr.get_ref(), &mut block);
+            // Nothing would ever stop one that it left behind from saying more.
+            if !keep(read, &block, &said) || said.borrow().len() >= SAID {
+                break;
+            }
+        }
     }
     let said = said.borrow();
     let first = said.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -262,20 +270,27 @@ async fn give(stdin: Watched<OwnedFd>, mut body: StoredBody) -> io::Result<()> {
 async fn hear(stderr: &Watched<OwnedFd>, said: &RefCell<Vec<u8>>) {
     let mut block = [0; 512];
     loop {
-        match stderr
-            .input(|pipe| rustix::io::read(pipe, &mut block))
-            .await
-        {
-            Ok(0) => return,
-            Ok(count) => {
-                let mut said = said.borrow_mut();
-                let room = SAID.saturating_sub(said.len());
-                let part = block.get(..count.min(room)).unwrap_or_default();
-                said.extend_from_slice(part);
-            }
-            Err(Errno::INTR) => {}
-            Err(_) => return,
+        let read = stderr.input(|pipe| rustix::io::read(pipe, &mut block));
+        let read = read.await;
+        if !keep(read, &block, said) {
+            return;
         }
+    }
+}
+
+/// Keeps the front of what was read into the block. Says whether there may be more.
+fn keep(read: Result<usize, Errno>, block: &[u8], said: &RefCell<Vec<u8>>) -> bool {
+    match read {
+        Ok(0) => false,
+        Ok(count) => {
+            let mut said = said.borrow_mut();
+            let room = SAID.saturating_sub(said.len());
+            let part = block.get(..count.min(room)).unwrap_or_default();
+            said.extend_from_slice(part);
+            true
+        }
+        Err(Errno::INTR) => true,
+        Err(_) => false,
     }
 }
 
