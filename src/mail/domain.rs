@@ -86,12 +86,16 @@ impl Domain {
     }
 
     /// Whether it means the host itself, whatever that is called: `localhost`, a name below it (RFC 6761 s6.3), the
-    /// `localhost.localdomain` of many systems, or a loopback address.
+    /// `localhost.localdomain` of many systems, or the loopback address. The other addresses of that network may be given
+    /// to hosts of their own.
     pub fn is_localhost(&self) -> bool {
         let name = self.0.as_str();
         matches!(name, "localhost" | "localhost.localdomain")
             || self.is_below("localhost")
-            || self.ip().is_some_and(|ip| ip.to_canonical().is_loopback())
+            || self.ip().is_some_and(|ip| {
+                let ip = ip.to_canonical();
+                ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST
+            })
     }
 
     /// The text, as it is printed.

@@ -79,7 +79,7 @@
 //! use std::io::{Read, Write};
 //! use mailroot::base::Tick;
 //! use mailroot::mail::Outcome;
-//! use mailroot::smtp::client::{Client, Order, settings::Settings, transfer::Message};
+//! use mailroot::smtp::client::{Client, order::Order, settings::Settings, transfer::Message};
 //!
 //! /// Sends one message; `Err` is about the route, `Ok` about each recipient.
 //! fn deliver(
