@@ -123,7 +123,7 @@ fn comment(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     wrapped(f, "# ", text)
 }
 
-/// The text in lines of at most [`WIDTH`] characters, each behind `front`.
+/// The text in lines of at most `WIDTH` characters, each behind `front`.
 pub fn wrapped(f: &mut dyn Write, front: &str, text: &str) -> fmt::Result {
     let mut column = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {

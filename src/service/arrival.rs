@@ -1,7 +1,7 @@
 //! What becomes of a message once it is durable: it goes on its ways, perhaps after programs of the owner have seen it.
 //!
 //! Whoever sent it has its yes by then or soon, and waits for no program. While one runs the message is on no way, and
-//! other mail goes on. A program that ends with [`REFUSED`] has the message returned to its sender, or put into badmail
+//! other mail goes on. A program that ends with `REFUSED` has the message returned to its sender, or put into badmail
 //! when it has none. With any other end it goes on; so it does when the program is missing, fails or takes too long (its turn
 //! may take as long again), when too many messages wait for it, and when the service was started anew meanwhile: a broken program costs no mail
 //! (promise G3), and nobody should take it for a lock.

@@ -1,6 +1,6 @@
 //! The control socket: one request a connection, one line in, text out.
 //!
-//! Who asks is known from the kernel; what that one may do stands in [`operators`]. A change is in the log with the
+//! Who asks is known from the kernel; what that one may do stands in [`crate::service::operators`]. A change is in the log with the
 //! number of the user who ordered it.
 
 use std::cmp::Reverse;

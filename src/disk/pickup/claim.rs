@@ -37,7 +37,7 @@ pub struct Claim {
 ///
 /// It is opened before, to see that we may, and again after, since only then nobody can put something else under the
 /// name; links are not followed. When that was tried in between, it goes back and nothing is claimed. What cannot be claimed
-/// is never moved, so no event follows from trying; tell [`Scanner::set_aside`] about it, and the owner once.
+/// is never moved, so no event follows from trying; tell [`crate::disk::pickup::scan::Scanner::set_aside`] about it, and the owner once.
 pub fn claim(
     folder: &Path,
     name: &OsStr,

@@ -21,7 +21,7 @@ pub struct Facts {
     seen: u32,
     /// `Received` fields: the hops it has made (RFC 5321 s6.3).
     pub hops: u32,
-    /// The subject, unfolded, encoded words as they came, cut at [`limits::FIELD_KEPT`] bytes.
+    /// The subject, unfolded, encoded words as they came, cut at [`crate::base::limits::FIELD_KEPT`] bytes.
     pub subject: String,
     /// The message id with its angle brackets, cut likewise.
     pub message_id: String,
