@@ -1,11 +1,6 @@
 //! Who may do what: relay by one listener and not by another, operate the service or only look at it; and the names of
 //! clients, which decide nothing.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod common;
 

@@ -1,11 +1,6 @@
 //! What peers get that take less than the message is: Postfix's smtp-sink without 8BITMIME, without ESMTP, and as it
 //! is, which is without SMTPUTF8. An independent parser finds the same contents before and after.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod common;
 

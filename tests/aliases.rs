@@ -1,10 +1,5 @@
 //! Aliases, alias domains, the default domain and the masquerade, as users meet them: by every door of the real service.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod common;
 

@@ -1,11 +1,6 @@
 //! Badmail as its operator meets it: shown, sent again with its envelope, removed, capped; with the service up and
 //! down, and through `kill -9`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod common;
 

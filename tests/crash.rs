@@ -4,12 +4,7 @@
 //! synced is kept; or one call fails and the rest work; or the disk is full. After each, what was acknowledged must
 //! be there once, whole, and in a state that was promised. `MAILROOT_LONG=1` tries more.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod support;
 

@@ -1,5 +1,5 @@
 //! The comparison with Postfix names tests that exist.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![cfg(test)]
 
 use std::fs;
 use std::path::Path;

@@ -2,12 +2,8 @@
 //! clock of their own and no setting below what the configuration allows: once as a client of this host where that
 //! makes no difference, and once behind a load balancer, as the client at 192.0.2.7 that the stories tell of. The
 //! machine plays all of them. Then each command in each state, as `matrix.txt` has it, and each mechanism of AUTH.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice
-)]
+#![cfg(test)]
+#![allow(clippy::string_slice)]
 
 mod common;
 #[path = "dialogs/story.rs"]

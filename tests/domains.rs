@@ -1,11 +1,5 @@
 //! Local domains with folders and mailboxes of their own, and Maildir as its readers see it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod common;
 

@@ -1,13 +1,6 @@
 //! Mail that is held until its host asks for it: ETRN and ATRN, by who may and by who may not, and by hosts that fail
 //! in the midst of it.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::too_many_lines
-)]
+#![cfg(test)]
 
 mod common;
 

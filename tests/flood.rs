@@ -2,13 +2,7 @@
 //! kills in the middle none is lost, and one that goes twice was on its way at a kill (promises G1, G2).
 //!
 //! In full with `MAILROOT_LONG=1`: 10,000 files.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test helpers; Clippy's own exception covers test functions only"
-)]
+#![cfg(test)]
 
 mod common;
 

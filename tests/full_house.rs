@@ -1,8 +1,5 @@
 //! A listener in a process that has no file descriptor left. Alone in its program, because the limit is the process's.
-#![allow(
-    clippy::unwrap_used,
-    reason = "Clippy's own exception covers test functions only"
-)]
+#![cfg(test)]
 
 use std::fs::File;
 use std::net::SocketAddr;

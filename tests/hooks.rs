@@ -1,11 +1,5 @@
 //! Programs of the owner: real scripts that see mail arrive, refuse it, hang, and hear how the ways are.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod common;
 

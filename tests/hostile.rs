@@ -1,12 +1,6 @@
 //! Attacks on the real binary, in small: many idle connections, senders that never end, a crowd that takes every place.
 //! What they cost is bounded, and honest mail passes meanwhile. In large: `tests/bench/hostile`.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test helpers; Clippy's own exception covers test functions only"
-)]
+#![cfg(test)]
 
 mod common;
 

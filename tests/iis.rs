@@ -1,11 +1,6 @@
 //! The page about every property of IIS is whole, tells the truth about the settings, and names tests that exist; the
 //! importer makes of each metabase what is expected of it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod common;
 

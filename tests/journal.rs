@@ -1,10 +1,5 @@
 //! The queue as files, through the real binary: verify, export, import, dump, and who holds a home.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod common;
 

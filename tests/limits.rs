@@ -1,10 +1,5 @@
 //! Each refusal says which limit it was: to the client in its words, to the owner with the name of the setting.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod common;
 

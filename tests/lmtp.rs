@@ -1,11 +1,5 @@
 //! LMTP as a way out, against Dovecot's: each recipient hears what became of his own copy.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod common;
 

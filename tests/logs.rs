@@ -1,12 +1,6 @@
 //! The log as its owner meets it: files in the forms of IIS that real tools read, syslog, and places that are full, dead
 //! or slow, none of which mail may notice.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod common;
 

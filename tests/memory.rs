@@ -1,11 +1,6 @@
 //! What a queued message costs in memory: its entry in the index and its place in the schedule, measured as the pages
 //! this process has. Alone in its program, so that nothing else counts.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "Clippy's own exception covers test functions only"
-)]
+#![cfg(test)]
 
 use mailroot::base::{MsgId, Tick};
 use mailroot::policy::route::Next;

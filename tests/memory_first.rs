@@ -1,11 +1,5 @@
 //! Mail of low priority that is in memory first: what leaves soon never touches the disk, and everything else does.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod common;
 

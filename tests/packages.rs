@@ -1,11 +1,6 @@
 //! Packages as other systems read them: made twice alike, taken apart by the tools of those systems, and UCI's settings
 //! turned into ours.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! Our client against our server, joined in memory, with a clock of their own; and noise for both.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![cfg(test)]
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;

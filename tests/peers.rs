@@ -1,14 +1,6 @@
 //! Real programs send through mailroot to Postfix's smtp-sink; what arrives is what they sent, byte for byte, except
 //! for the trace fields.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::too_many_lines
-)]
+#![cfg(test)]
 
 mod common;
 

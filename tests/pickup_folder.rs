@@ -1,11 +1,6 @@
 //! The pickup folder of the real binary where it is not as it should be: gone, replaced, on another file system, read-only,
 //! with odd names and files that are no messages.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "test helpers; Clippy's own exception covers test functions only"
-)]
+#![cfg(test)]
 
 mod common;
 

@@ -1,13 +1,7 @@
 //! What reclaiming space costs: bytes written for each byte accepted under the worst mix, and how much is done in one
 //! step between two batches, which is how long an accept can wait behind it (promises G4, G6).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod support;
 

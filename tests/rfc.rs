@@ -1,10 +1,6 @@
 //! `src/RFC.md` and the citations in the code say the same.
-#![allow(
-    clippy::string_slice,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
+#![allow(clippy::string_slice)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

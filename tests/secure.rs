@@ -1,13 +1,6 @@
 //! TLS to exchangers as their domains ask for it, with real parts: NSD serves a zone that dnssec-signzone signed, Unbound
 //! validates it, OpenSSL serves the policies of MTA-STS; the exchangers are this program and Postfix's sink.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr
-)]
+#![cfg(test)]
 
 mod common;
 

@@ -1,11 +1,5 @@
 //! Several virtual servers in one process: each with what is its own, and none in another's way.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod common;
 

@@ -1,11 +1,5 @@
 //! The service as its owner meets it: restarts, a dead next hop, reports, badmail, reloads, the queue commands.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 
 mod common;
 

@@ -1,14 +1,6 @@
 //! A real Postfix and a real Exim as smart hosts: STARTTLS and TLS from the first byte, each AUTH mechanism that they
 //! and we know, and a password that is wrong.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::too_many_lines
-)]
+#![cfg(test)]
 
 mod common;
 

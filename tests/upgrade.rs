@@ -3,12 +3,7 @@
 //! `tests/upgrade/<release>.tar.gz` is a home as that release ended it, `<release>.exported.gz` what it said was in it. Neither
 //! is ever changed; a release that is about to change the journal's format adds its own first:
 //! `cargo test --test upgrade -- --ignored`.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 mod common;
 

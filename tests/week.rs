@@ -5,13 +5,7 @@
 //! Nothing that was acknowledged may be lost, space must stay bounded, and in the end the queue is empty.
 //! `MAILROOT_LONG=1` lives more weeks.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout
-)]
+#![cfg(test)]
 #![allow(dead_code, reason = "the crash matrix uses the rest of what is shared")]
 
 mod support;

@@ -11,13 +11,7 @@
 //! - `powershell.eml`: `Set-Content -Encoding utf8` of Windows PowerShell: a byte order mark, CRLF; `write.php` runs.
 //! - `by_hand.txt`: the example of the handbook: any extension, LF.
 //! - the others: what section 2.1 of the features knows of envelopes (folds, groups, several in a line, no sender).
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test helpers; Clippy's own exception covers test functions only"
-)]
+#![cfg(test)]
 
 mod common;
 

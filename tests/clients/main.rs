@@ -1,12 +1,6 @@
 //! Real clients against the real binary: each logs in over TLS, on the port with STARTTLS and on the one where TLS comes
 //! first, verifies our certificate, and each message that arrives is compared with the one that was sent.
-#![allow(
-    clippy::print_stdout,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test helpers; Clippy's own exception covers test functions only"
-)]
+#![cfg(test)]
 
 #[path = "../common/mod.rs"]
 mod common;

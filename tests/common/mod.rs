@@ -1,14 +1,6 @@
 //! What the end-to-end tests share: the real binary in a folder of its own, Postfix's sink as the smart host, and
 //! waiting for what the log says instead of for time to pass.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr
-)]
+#![allow(dead_code)]
 
 pub mod messages;
 pub mod postfix;

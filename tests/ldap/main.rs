@@ -1,13 +1,6 @@
 //! A directory that says who gets mail and who may log in: a real slapd with its own configuration, data and
 //! certificates on loopback, and a proxy in front of it where it has to be slow, dead or cut off.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    clippy::print_stderr
-)]
+#![cfg(test)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,11 +1,6 @@
 //! The net folder against real sockets on loopback: name servers that lie, TLS peers that are somebody else.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::too_many_lines,
-    reason = "test helpers and tables; Clippy's own exception covers test functions only"
-)]
+#![cfg(test)]
+#![allow(clippy::too_many_lines)] // tables
 
 mod dane;
 mod names;

@@ -1,10 +1,5 @@
 //! `mailroot init` on a terminal, answered as a person does, and unattended.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![cfg(test)]
 
 #[path = "../common/mod.rs"]
 mod common;
