@@ -1,8 +1,9 @@
-//! What everything else stands on: the two clock types, message ids, every limit with its reason, log escapes, and
-//! what tells one state of a file from the next.
+//! What everything else stands on: the two clock types, message ids, every limit with its reason, log escapes, what
+//! tells one state of a file from the next, and files that are kept because nobody may read them any more.
 
 pub mod escape;
 pub mod id;
+pub mod kept;
 pub mod limits;
 pub mod stamp;
 pub mod time;

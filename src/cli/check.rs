@@ -42,7 +42,7 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
     let mut code = sysexits::OK;
     let mut seen: Vec<(&PathBuf, Claim)> = Vec::new();
     for file in &files {
-        let config = match servers::read(file) {
+        let config = match servers::read_here(file) {
             Ok(config) => config,
             Err(stop) => {
                 let _ = writeln!(err, "{stop}");

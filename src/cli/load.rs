@@ -17,6 +17,12 @@ use crate::config::Config;
 use crate::config::Faults;
 use crate::config::Flags;
 use crate::config::Settings;
+use crate::config::fault::Complaint;
+use crate::config::fault::Fault;
+use crate::config::fault::Place;
+use crate::disk::accounts;
+use crate::disk::accounts::NoAccount;
+use crate::service::privileges;
 
 /// Runs a command, a function of its arguments, its output and its complaints to its exit code, on standard output
 /// and standard error.
@@ -52,7 +58,10 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(why) => write!(f, "mailroot: {why}; `mailroot help` says more"),
-            Self::Unread(name, error) => write!(f, "{name}: cannot be read: {error}"),
+            Self::Unread(name, error) => {
+                let remedy = privileges::remedy(error);
+                write!(f, "{name}: cannot be read: {error}{remedy}")
+            }
             Self::Charset(name, at) => {
                 write!(f, "{name}: byte {at} is not UTF-8; save it as UTF-8")
             }
@@ -93,6 +102,32 @@ pub fn load(path: Option<&Path>, flags: &Flags) -> Result<(Config, Settings), St
         .as_deref()
         .map(|text| config::File { name: &name, text });
     config::load(file, flags, &hostname()).map_err(Stop::Faults)
+}
+
+/// The same for who is to run the service on this host: whom it becomes must be known here.
+pub fn load_here(path: Option<&Path>, flags: &Flags) -> Result<(Config, Settings), Stop> {
+    let (config, settings) = load(path, flags)?;
+    let Some(user) = &config.user else {
+        return Ok((config, settings));
+    };
+    let Err(why) = accounts::account(user, config.group.as_deref()) else {
+        return Ok((config, settings));
+    };
+    let (key, complaint) = match why {
+        NoAccount::User => ("user", Complaint::NoSuchUser(user.clone())),
+        NoAccount::OwnGroup => ("user", Complaint::NoGroup(user.clone())),
+        NoAccount::Group => {
+            let group = config.group.clone().unwrap_or_default();
+            ("group", Complaint::NoSuchGroup(group))
+        }
+    };
+    let place = settings
+        .one("")
+        .map_or(Place::Default, |top| top.place_of(key));
+    let name = path.map_or_else(|| "mailroot".to_owned(), |path| path.display().to_string());
+    let text = path.map_or_else(|| Ok(String::new()), |path| text(path, &name))?;
+    let fault = Fault { place, complaint };
+    Err(Stop::Faults(Faults::new(&name, &text, vec![fault])))
 }
 
 fn text(path: &Path, name: &str) -> Result<String, Stop> {

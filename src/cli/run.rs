@@ -56,9 +56,9 @@ fn serve(args: &mut lexopt::Parser) -> Result<(), (u8, String)> {
 
 /// Runs the one server of a file, or of flags alone.
 fn one(file: Option<PathBuf>, flags: Flags) -> Result<Result<(), StartError>, Stop> {
-    let (config, _) = load::load(file.as_deref(), &flags)?;
+    let (config, _) = load::load_here(file.as_deref(), &flags)?;
     let reread = move || {
-        load::load(file.as_deref(), &flags)
+        load::load_here(file.as_deref(), &flags)
             .map(|(config, _)| config)
             .map_err(|stop| stop.to_string())
     };
@@ -73,7 +73,7 @@ fn several(paths: Vec<PathBuf>) -> Result<Result<(), StartError>, Stop> {
     let list = move || servers::files(&sources).map_err(|stop| stop.to_string());
     let reader = |file: &Path| -> Read {
         let file = file.to_owned();
-        Arc::new(move || servers::read(&file).map_err(|stop| stop.to_string()))
+        Arc::new(move || servers::read_here(&file).map_err(|stop| stop.to_string()))
     };
     let (own, _) = load::load(None, &Flags::default())?;
     Ok(service::run_all(&own, Box::new(list), Box::new(reader)))

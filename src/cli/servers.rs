@@ -8,6 +8,7 @@ use crate::cli::load;
 use crate::cli::load::Stop;
 use crate::config::Config;
 use crate::config::Flags;
+use crate::config::Settings;
 
 /// A path that was given for one server or several. What was a folder once is not taken for a file when it is away.
 #[derive(Clone, Debug)]
@@ -50,12 +51,20 @@ pub fn files(sources: &[Source]) -> Result<Vec<PathBuf>, Stop> {
 
 /// The configuration of one of several servers. What its file gives no name is called like the file.
 pub fn read(file: &Path) -> Result<Config, Stop> {
-    let (mut config, given) = load::load(Some(file), &Flags::default())?;
+    load::load(Some(file), &Flags::default()).map(|read| named(file, read))
+}
+
+/// The same for who is to run it on this host.
+pub fn read_here(file: &Path) -> Result<Config, Stop> {
+    load::load_here(Some(file), &Flags::default()).map(|read| named(file, read))
+}
+
+fn named(file: &Path, (mut config, given): (Config, Settings)) -> Config {
     let named = given.one("").is_some_and(|top| top.entry("name").is_some());
     if !named && let Some(stem) = file.file_stem() {
         config.name = stem.to_string_lossy().into_owned();
     }
-    Ok(config)
+    config
 }
 
 #[cfg(test)]

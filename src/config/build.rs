@@ -73,6 +73,9 @@ impl Build {
         if matches!(top.place_of("home"), Place::File(_)) && !home.is_absolute() {
             self.blame(top.place_of("home"), Complaint::RelativeHome);
         }
+        if top.entry("group").is_some() && top.entry("user").is_none() {
+            self.blame(top.place_of("group"), Complaint::GroupAlone);
+        }
         let hostname = top.get("hostname").unwrap_or_else(|| hostname.clone());
         let mut reader = DomainReader {
             faults: &mut self.faults,
@@ -114,6 +117,8 @@ impl Build {
         let logins = users.is_some() || directory_users || tickets.is_some();
         Some(Config {
             name: top.get("name")?,
+            user: top.get("user"),
+            group: top.get("group"),
             batch: (top.get::<&str>("durability")? != "always").then_some(limits::BATCH),
             listen: self.listen(settings, certificate.is_some(), (logins, users.is_some()))?,
             certificate,

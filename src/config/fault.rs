@@ -90,6 +90,14 @@ pub enum Complaint {
     },
     /// `home` in a file is relative, and nobody knows to what.
     RelativeHome,
+    /// A group, and no user to be in it.
+    GroupAlone,
+    /// There is no such user on this host.
+    NoSuchUser(String),
+    /// There is no such group on this host.
+    NoSuchGroup(String),
+    /// A user by number who has no entry, so that nobody knows the group.
+    NoGroup(String),
     /// One address with two listeners.
     ListenTwice,
     /// This key asks for TLS, and there is no certificate, or the listener never has it.
@@ -200,6 +208,18 @@ impl fmt::Display for Complaint {
                 write!(f, "there is no such [[{section}]] block; there are {count}")
             }
             Self::RelativeHome => f.write_str("`home` must begin with / in a file"),
+            Self::GroupAlone => f.write_str("there is a group and no user; write user here too"),
+            Self::NoSuchUser(name) => write!(
+                f,
+                "this host has no user {name:?}; `mailroot install --prepare --user NAME` makes one, or name another"
+            ),
+            Self::NoSuchGroup(name) => {
+                write!(f, "this host has no group {name:?}; name one that /etc/group has")
+            }
+            Self::NoGroup(number) => write!(
+                f,
+                "the user {number} has no line in /etc/passwd that names a group; write group here too"
+            ),
             Self::ListenTwice => f.write_str("another listener has this address; keep one"),
             Self::NoCertificate(key) => write!(
                 f,

@@ -21,6 +21,7 @@ pub mod logging;
 pub mod logs;
 pub mod lookup;
 pub mod model;
+pub mod named;
 pub mod parse;
 pub mod providers;
 pub mod receiver;
@@ -138,6 +139,7 @@ mod tests {
     fn with(row: &Row, value: &Value) -> String {
         let line = format!("{} = {value}\n", row.name());
         match row.section() {
+            "" if row.name() == "group" => format!("user = 'x'\n{line}"),
             "" => line,
             "route" => match row.name() {
                 "hosts" | "via" => format!("[[route]]\n{line}"),

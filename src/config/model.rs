@@ -32,6 +32,10 @@ pub struct Config {
     pub home: PathBuf,
     /// The name of this host in the greeting, EHLO and Received.
     pub hostname: Domain,
+    /// Whom the service becomes when root starts it; `None` is nobody else.
+    pub user: Option<String>,
+    /// With which group; `None` is that user's own.
+    pub group: Option<String>,
     /// How long messages that came are held back for others to share their sync.
     pub batch: Option<Duration>,
     /// Where SMTP is spoken; may be empty.

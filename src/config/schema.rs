@@ -257,6 +257,21 @@ pub const ROWS: &[Row] = &[
          up is time: each message is answered up to 50 milliseconds later, and a client that sends one after the other \
          gets at most 20 a second through.",
     ),
+    Row::unset(
+        "user",
+        Kind::Text,
+        "mailroot",
+        "The user that the service becomes when root starts it, by name or number. The home is given to it; files that only \
+         root can read are read before; ports below 1024 stay possible. One process has one user: several files must \
+         not disagree, and a change needs a restart. Without it the service stays who it is, and says so when that is \
+         root; \"root\" stays root without a word.",
+    ),
+    Row::unset(
+        "group",
+        Kind::Text,
+        "mail",
+        "The group that it becomes, by name or number. Without it: the user's own, as /etc/passwd has it.",
+    ),
     // Listeners.
     Row::set(
         "listen.address",

@@ -3,6 +3,7 @@
 //! Not by the C library: a static binary has no name service, and a directory server must not hold up mail. So who is
 //! known to a directory alone has a number here and no name. Every function blocks on a small file.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -28,6 +29,80 @@ pub fn user(name: &str) -> Option<u32> {
             (fields.first() == Some(&name)).then(|| number(fields, 2))?
         })
     })
+}
+
+/// Whom a process can become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// The groups that list it as a member.
+    pub groups: Vec<u32>,
+}
+
+/// Why nobody can become it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAccount {
+    /// There is no such user.
+    User,
+    /// There is no such group.
+    Group,
+    /// The user is a number without an entry, and no group was named.
+    OwnGroup,
+}
+
+/// The account of a user, with this group or its own; each by name or number.
+pub fn account(user: &str, group: Option<&str>) -> Result<Account, NoAccount> {
+    account_in(Path::new(USERS), Path::new(GROUPS), user, group)
+}
+
+fn account_in(
+    users: &Path,
+    groups: &Path,
+    user: &str,
+    group: Option<&str>,
+) -> Result<Account, NoAccount> {
+    let wanted = user.parse::<u32>().ok();
+    let entry = find(users, |fields| {
+        let here =
+            fields.first() == Some(&user) || (wanted.is_some() && number(fields, 2) == wanted);
+        let name = (*fields.first()?).to_owned();
+        here.then(|| Some((name, number(fields, 2)?, number(fields, 3)?)))?
+    });
+    let gid = match group {
+        None => None,
+        Some(group) => Some(
+            group
+                .parse()
+                .ok()
+                .or_else(|| {
+                    find(groups, |fields| {
+                        (fields.first() == Some(&group)).then(|| number(fields, 2))?
+                    })
+                })
+                .ok_or(NoAccount::Group)?,
+        ),
+    };
+    let (name, uid, own) = match (entry, wanted) {
+        (Some((name, uid, own)), _) => (Some(name), uid, Some(own)),
+        (None, Some(uid)) => (None, uid, None),
+        (None, None) => return Err(NoAccount::User),
+    };
+    let gid = gid.or(own).ok_or(NoAccount::OwnGroup)?;
+    let listed = RefCell::new(Vec::new());
+    if let Some(name) = &name {
+        let _: Option<()> = find(groups, |fields| {
+            let members = fields.get(3)?;
+            if members.split(',').any(|member| member.trim() == name) {
+                listed.borrow_mut().extend(number(fields, 2));
+            }
+            None
+        });
+    }
+    let groups = listed.into_inner();
+    Ok(Account { uid, gid, groups })
 }
 
 /// Whether a process of this user and group belongs to a group, given by name or number: it is the group that the
@@ -86,7 +161,7 @@ fn find<T>(path: &Path, look: impl Fn(&[&str]) -> Option<T>) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{belongs, find, user, user_name};
+    use super::{Account, NoAccount, account_in, belongs, find, user, user_name};
     use crate::base::limits;
 
     #[test]
@@ -132,6 +207,35 @@ mod tests {
             8,
             "mail"
         ));
+    }
+
+    #[test]
+    fn an_account_has_its_own_group_or_the_one_named_and_those_that_list_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (users, groups) = (folder.path().join("passwd"), folder.path().join("group"));
+        let text = "root:x:0:0::/:/bin/sh\nmail:x:8:9::/:/bin/false\nbad:x:many:9::\n5:x:6:7::/:";
+        std::fs::write(&users, text).unwrap();
+        std::fs::write(
+            &groups,
+            "mail:x:9:\nled:x:20:tim,mail\nups:x:21:mailman\ntls:x:22:mail",
+        )
+        .unwrap();
+        let found = |user, group| account_in(&users, &groups, user, group);
+        let good = |uid, gid, groups: &[u32]| {
+            let groups = groups.to_vec();
+            Ok(Account { uid, gid, groups })
+        };
+        assert_eq!(found("mail", None), good(8, 9, &[20, 22]));
+        assert_eq!(found("mail", Some("led")), good(8, 20, &[20, 22]));
+        assert_eq!(found("8", Some("77")), good(8, 77, &[20, 22]));
+        // A name may be of digits.
+        assert_eq!(found("5", None), good(6, 7, &[]));
+        assert_eq!(found("4000", Some("led")), good(4000, 20, &[]));
+        assert_eq!(found("4000", None), Err(NoAccount::OwnGroup));
+        assert_eq!(found("tim", None), Err(NoAccount::User));
+        assert_eq!(found("bad", None), Err(NoAccount::User));
+        assert_eq!(found("", None), Err(NoAccount::User));
+        assert_eq!(found("mail", Some("none")), Err(NoAccount::Group));
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub mod export;
 pub mod fault;
 pub mod folders;
 pub mod handle;
+pub mod handover;
 pub mod journal;
 pub mod latch;
 pub mod letter;

@@ -5,10 +5,13 @@
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::io::Cursor;
 use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::base::kept;
 use crate::config::secret;
 use crate::config::secret::BadSecret;
 use crate::config::secret::Secret;
@@ -50,8 +53,36 @@ impl BadFile {
     }
 }
 
+/// A file that only its owner can use, open.
+#[derive(Debug)]
+pub enum Private {
+    /// As it is.
+    File(File),
+    /// As it was when the service gave up root, which alone may read it.
+    Kept(Cursor<Arc<[u8]>>),
+}
+
+impl Read for Private {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Kept(bytes) => bytes.read(buffer),
+        }
+    }
+}
+
 /// Opens a file that only its owner can use. Links are followed: secrets are often mounted as links.
-pub fn open(path: &Path) -> Result<File, BadFile> {
+pub fn open(path: &Path) -> Result<Private, BadFile> {
+    match open_file(path) {
+        Err(bad) if bad.is_private() => match kept::bytes(path) {
+            Some(bytes) => Ok(Private::Kept(Cursor::new(bytes))),
+            None => Err(bad),
+        },
+        other => other.map(Private::File),
+    }
+}
+
+fn open_file(path: &Path) -> Result<File, BadFile> {
     let failed = |error| BadFile::Io(path.to_owned(), error);
     // Without NONBLOCK, opening a pipe would wait for its writer.
     let flags = rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;

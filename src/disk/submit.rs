@@ -62,15 +62,14 @@ impl Submission {
 
     /// Makes the file durable under its final name.
     pub fn finish(self) -> io::Result<()> {
-        // The service owns the folder. When it is neither us nor root it needs the right to read; others still have
-        // to guess 64 random bits, since nobody may list the folder.
-        let owner = rustix::fs::stat(&self.folder)?.st_uid;
-        let us = rustix::process::geteuid().as_raw();
-        if owner != 0 && owner != us {
-            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o644))?;
-        }
+        let owner = self.let_read()?;
         self.file.sync_all()?;
         std::fs::rename(&self.temp, self.folder.join(&self.name))?;
+        // A service that gives up root gives away the folder, and then looks for files that it could not read. Whoever
+        // came in between sees the new owner here.
+        if rustix::fs::stat(&self.folder)?.st_uid != owner {
+            self.let_read()?;
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let synced = rustix::fs::open(&self.folder, flags, Mode::empty())
             .and_then(|folder| rustix::fs::fsync(&folder));
@@ -85,6 +84,19 @@ impl Submission {
                 other => Ok(other?),
             },
         }
+    }
+}
+
+impl Submission {
+    /// The service owns the folder. When it is neither us nor root it needs the right to read; others still have to
+    /// guess 64 random bits, since nobody may list the folder. Answers who owns it.
+    fn let_read(&self) -> io::Result<u32> {
+        let owner = rustix::fs::stat(&self.folder)?.st_uid;
+        let us = rustix::process::geteuid().as_raw();
+        if owner != 0 && owner != us {
+            rustix::fs::fchmod(&self.file, Mode::from_raw_mode(0o644))?;
+        }
+        Ok(owner)
     }
 }
 

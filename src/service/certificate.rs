@@ -19,6 +19,7 @@ use crate::net::tls::Tls;
 use crate::net::tls::own;
 use crate::service::event::Event;
 use crate::service::log::emit;
+use crate::service::privileges;
 
 /// What tells that one of both files has changed.
 type Stamps = (Option<Stamp>, Option<Stamp>);
@@ -67,6 +68,11 @@ impl Certificate {
             match self.tls.server(&self.identity) {
                 Ok(server) => {
                     state.1 = server;
+                    // What is read of a file that only root may read is what it was at the start.
+                    let own = [&self.identity.chain, &self.identity.key];
+                    if own.into_iter().any(|path| privileges::is_old(path)) {
+                        return state.1.clone();
+                    }
                     emit(&Event::CertificateRead {
                         file: &self.identity.chain.display().to_string(),
                     });

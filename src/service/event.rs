@@ -31,6 +31,16 @@ pub enum Event<'a> {
     Stopped {
         queued: usize,
     },
+    /// The service is another user than the one that started it.
+    UserChanged {
+        user: &'a str,
+        uid: u32,
+        gid: u32,
+    },
+    /// It is not, though that would be better or was wanted.
+    UserStays {
+        why: &'a str,
+    },
     /// A virtual server does not run, or does not start.
     ServerFailed {
         file: &'a str,
@@ -273,6 +283,7 @@ impl Event<'_> {
             | Self::StsFailed { .. }
             | Self::OrderRefused { .. }
             | Self::LogLost { .. }
+            | Self::UserStays { .. }
             | Self::HookFailed { .. }
             | Self::ClientRefused { .. } => Level::Warn,
             Self::SessionFailed { .. } => Level::Debug,
@@ -313,6 +324,16 @@ impl Event<'_> {
             Self::Stopped { queued } => {
                 put("queued", count(*queued));
                 "stopped"
+            }
+            Self::UserChanged { user, uid, gid } => {
+                put("user", Text(user));
+                put("uid", Number(u64::from(*uid)));
+                put("gid", Number(u64::from(*gid)));
+                "user-changed"
+            }
+            Self::UserStays { why } => {
+                put("why", Text(why));
+                "user-stays"
             }
             Self::ServerFailed {
                 file,

@@ -48,6 +48,7 @@ pub mod operators;
 pub mod outgoing;
 pub mod pickups;
 pub mod policies;
+pub mod privileges;
 pub mod program;
 pub mod proof;
 pub mod receive;

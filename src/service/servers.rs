@@ -40,6 +40,7 @@ use crate::service::line::Reply;
 use crate::service::line::StartError;
 use crate::service::log;
 use crate::service::log::emit;
+use crate::service::privileges;
 use crate::service::tasks::Tasks;
 use crate::service::threads;
 
@@ -51,6 +52,7 @@ pub type Reader = Box<dyn Fn(&Path) -> Read>;
 
 /// Runs one virtual server until SIGTERM or SIGINT. `read` is asked for the configuration again on SIGHUP.
 pub fn run(config: Config, read: Read) -> Result<(), StartError> {
+    privileges::settle(std::slice::from_ref(&config))?;
     let (here, served) = bounded(1);
     let list = Box::new(|| Ok(vec![PathBuf::new()]));
     let reader = Box::new(move |_: &Path| Arc::clone(&read));
@@ -64,6 +66,15 @@ pub fn run_all(own: &Config, list: List, reader: Reader) -> Result<(), StartErro
     log::start(own);
     // What brings lines elsewhere is the servers' own.
     log::to_stderr();
+    // One that cannot be read now is told of when it should start.
+    let files = list().unwrap_or_default();
+    let configs: Vec<Config> = files
+        .iter()
+        .filter_map(|file| reader(file)().ok())
+        .collect();
+    privileges::settle(&configs)?;
+    privileges::announce();
+    drop((files, configs));
     let (_, served) = bounded(1);
     supervise(list, reader, Host::Threads, None, served)
 }
@@ -358,7 +369,8 @@ impl Supervisor {
         let number = self.next;
         self.next = number.saturating_add(1);
         let name = file.display().to_string();
-        if let Err(why) = self.claims.take(number, &name, &config) {
+        let taken = privileges::check(&config);
+        if let Err(why) = taken.and_then(|()| self.claims.take(number, &name, &config)) {
             return self.refuse(file, why);
         }
         let (own, orders) = unbounded();
@@ -471,6 +483,7 @@ fn checked(claims: &Arc<Claims>, number: usize, file: &str, read: Read) -> Read 
     let (claims, file) = (Arc::clone(claims), file.to_owned());
     Arc::new(move || {
         let config = read()?;
+        privileges::check(&config)?;
         claims.check(number, &file, &config)?;
         Ok(config)
     })

@@ -51,6 +51,7 @@ use crate::service::log::emit;
 use crate::service::logs::pump;
 use crate::service::operators;
 use crate::service::policies::Policies;
+use crate::service::privileges;
 use crate::service::signal::Ending;
 use crate::service::signal::Pause;
 use crate::service::signal::Wake;
@@ -387,6 +388,8 @@ impl Service {
         };
         let fixed = [
             ("home", config.home == old.config.home),
+            ("user", config.user == old.config.user),
+            ("group", config.group == old.config.group),
             (
                 "listen.address",
                 addresses(&config) == addresses(&old.config),
@@ -430,6 +433,7 @@ impl Service {
             });
         }
         self.live.replace(live);
+        privileges::tell_old(&self.live().config);
         emit(&Event::Reloaded);
         let service = Rc::clone(self);
         self.tasks

@@ -54,6 +54,7 @@ use crate::service::network;
 use crate::service::notices;
 use crate::service::pickups;
 use crate::service::policies::Policies;
+use crate::service::privileges;
 use crate::service::receive;
 use crate::service::shared::Service;
 use crate::service::signal::Ending;
@@ -85,6 +86,7 @@ pub async fn run(
 ) -> Result<Ended, (StartError, Reply)> {
     log::start(&config);
     log::hold();
+    privileges::announce();
     let tasks = Rc::new(LocalExecutor::new());
     let (service, recovery) = match open(config, line, &tasks) {
         Ok(opened) => opened,
