@@ -86,13 +86,22 @@ impl Draft {
     /// Appends. Fails when the disk is full or broken ([`crate::disk::fault::Refused::from_io`] says which to the
     /// sender); then the draft can only be dropped.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.keep(bytes)? {
+            return Ok(());
+        }
+        // Boxed: few messages are so large, and all that wait would have room for it.
+        Box::pin(self.spill(bytes)).await
+    }
+
+    /// Appends what there is room for in memory; answers whether there was.
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.len = self.len.saturating_add(count);
         let inline = self.intake.inline;
         let most = match self.file {
             File::None => inline,
             File::Open(_) => limits::BODY_STEP,
-            File::Failed => return Err(io::Error::other("an earlier write failed")),
+            File::Failed => return Err(failed()),
         };
         let total = self.buffer.len().saturating_add(bytes.len());
         if total <= most && self.take_memory(total) {
@@ -100,9 +109,9 @@ impl Draft {
                 self.buffer.reserve(total.max(FIRST));
             }
             self.buffer.extend_from_slice(bytes);
-            return Ok(());
+            return Ok(true);
         }
-        self.spill(bytes).await
+        Ok(false)
     }
 
     /// Takes what is missing up to `total` from the common memory.
@@ -143,7 +152,7 @@ impl Draft {
                     }
                     Part::create(disk, id)?
                 }
-                File::Failed => return Err(io::Error::other("an earlier write failed")),
+                File::Failed => return Err(failed()),
             };
             match part.write(&buffer) {
                 Ok(()) => {
@@ -170,20 +179,28 @@ impl Draft {
 
     /// Makes it ready to be accepted: a large one is durable then.
     pub(super) async fn finish(mut self) -> io::Result<Body> {
-        if matches!(self.file, File::Open(_)) {
-            if !self.buffer.is_empty() {
-                self.spill(&[]).await?;
-            }
-            if let File::Open(part) = mem::replace(&mut self.file, File::None) {
-                let (len, crc) = self.intake.worker.run(move || part.finish()).await?;
-                return Ok(Body::File { len, crc });
-            }
-        }
         match self.file {
             File::None => Ok(Body::Inline(mem::take(&mut self.buffer))),
-            _ => Err(io::Error::other("an earlier write failed")),
+            File::Open(_) => Box::pin(self.finish_file()).await,
+            File::Failed => Err(failed()),
         }
     }
+
+    async fn finish_file(mut self) -> io::Result<Body> {
+        if !self.buffer.is_empty() {
+            self.spill(&[]).await?;
+        }
+        let File::Open(part) = mem::replace(&mut self.file, File::None) else {
+            return Err(failed());
+        };
+        let (len, crc) = self.intake.worker.run(move || part.finish()).await?;
+        Ok(Body::File { len, crc })
+    }
+}
+
+/// Why a draft takes nothing more.
+fn failed() -> io::Error {
+    io::Error::other("an earlier write failed")
 }
 
 impl Drop for Draft {

@@ -26,7 +26,6 @@ use crate::disk::lock::HomeLock;
 use crate::disk::medium::Disk;
 use crate::disk::medium::Medium;
 use crate::disk::oneshot;
-use crate::disk::order::Body;
 use crate::disk::order::Joined;
 use crate::disk::order::Options;
 use crate::disk::order::Order;
@@ -237,30 +236,26 @@ impl Journal {
     ///
     /// To be awaited to its end, by a task of its own if the peer may go away: dropped in between, the message may
     /// be in the queue without anybody knowing before the next start.
-    pub async fn accept(
+    pub fn accept(
         &self,
         accept: Accept,
         draft: Draft,
         joined: Option<Joined>,
-    ) -> Result<(), Refused> {
-        let id = draft.id();
-        let body = draft
-            .finish()
-            .await
-            .map_err(|error| Refused::from_io(&error))?;
+    ) -> impl Future<Output = Result<(), Refused>> {
+        let mut submission = Submission::begin(draft.id(), accept, joined);
+        async move {
+            let body = draft.finish().await;
+            submission.body = body.map_err(|error| Refused::from_io(&error))?;
+            self.submit(submission).await
+        }
+    }
+
+    async fn submit(&self, mut submission: Box<Submission>) -> Result<(), Refused> {
         // What is joined to a message that the journal does not know yet is noted behind it.
-        let (joined, behind) = match joined {
-            Some(joined) if lock(&self.0.volatile).contains(joined.about()) => (None, Some(joined)),
-            joined => (joined, None),
-        };
-        let submission = Submission {
-            id,
-            accept,
-            body,
-            joined,
-        };
-        self.ask(Order::Accept(Box::new(submission))).await?;
-        match behind {
+        let volatile = |joined: &mut Joined| lock(&self.0.volatile).contains(joined.about());
+        let behind = submission.joined.take_if(volatile).map(Box::new);
+        self.ask(Order::Accept(submission)).await?;
+        match behind.map(|joined| *joined) {
             Some(Joined::Progress(of, progress)) => self.progress(of, progress),
             Some(Joined::Done(of)) => self.done(of),
             None => {}
@@ -276,32 +271,17 @@ impl Journal {
         draft: Draft,
         due: Tick,
     ) -> Result<(), Refused> {
-        let id = draft.id();
         if let Some(refused) = self.refusal(draft.len()) {
             return Err(refused);
         }
-        let body = draft
-            .finish()
-            .await
-            .map_err(|error| Refused::from_io(&error))?;
-        let body = match body {
-            Body::Inline(bytes) => {
-                let mut volatile = lock(&self.0.volatile);
-                if volatile.has_room(bytes.len()) {
-                    volatile.keep(id, accept, bytes, due);
-                    return Ok(());
-                }
-                Body::Inline(bytes)
-            }
-            body @ Body::File { .. } => body,
-        };
-        let submission = Submission {
-            id,
-            accept,
-            body,
-            joined: None,
-        };
-        self.ask(Order::Accept(Box::new(submission))).await
+        let mut submission = Submission::begin(draft.id(), accept, None);
+        let body = draft.finish().await;
+        submission.body = body.map_err(|error| Refused::from_io(&error))?;
+        let left = lock(&self.0.volatile).keep(submission, due);
+        match left {
+            Some(submission) => self.submit(submission).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes a message durable that is only in memory, with what became of it so far. `again` is when that is due

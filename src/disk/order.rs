@@ -89,6 +89,19 @@ pub struct Submission {
     pub joined: Option<Joined>,
 }
 
+impl Submission {
+    /// One whose body is not there yet. Boxed before anything is waited for: what waits with it in a future is copied
+    /// as often as that moves, and takes its room in every layer.
+    pub(super) fn begin(id: MsgId, accept: Accept, joined: Option<Joined>) -> Box<Self> {
+        Box::new(Self {
+            id,
+            accept,
+            body: Body::Inline(Vec::new()),
+            joined,
+        })
+    }
+}
+
 /// One thing to write down. [`Order::Accept`], [`Order::Sync`] and [`Order::Seen`] are answered, in order.
 #[derive(Debug)]
 pub enum Order {

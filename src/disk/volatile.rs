@@ -7,6 +7,7 @@
 //! Its id may be given again after a restart, if nothing of it was ever written.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::ops::Bound;
 
 use crate::base::MsgId;
@@ -42,13 +43,25 @@ struct Kept {
 
 impl Volatile {
     /// Whether there is room for another message with a body of so many bytes.
-    pub(super) fn has_room(&self, body: usize) -> bool {
+    fn has_room(&self, body: usize) -> bool {
         self.bytes.saturating_add(body) <= limits::MEMORY_FIRST
             && self.kept.len() < limits::MEMORY_FIRST_MESSAGES
     }
 
-    /// Keeps a message, to be written at `due`. To be called only when there is room.
-    pub(super) fn keep(&mut self, id: MsgId, accept: Accept, body: Vec<u8>, due: Tick) {
+    /// Keeps a message, to be written at `due`. Gives it back when there is no room, or its body is in a file.
+    pub(super) fn keep(
+        &mut self,
+        mut submission: Box<Submission>,
+        due: Tick,
+    ) -> Option<Box<Submission>> {
+        let Body::Inline(bytes) = &mut submission.body else {
+            return Some(submission);
+        };
+        if !self.has_room(bytes.len()) {
+            return Some(submission);
+        }
+        let body = mem::take(bytes);
+        let Submission { id, accept, .. } = *submission;
         self.bytes = self.bytes.saturating_add(body.len());
         let kept = Kept {
             accept,
@@ -59,6 +72,7 @@ impl Volatile {
             writing: false,
         };
         self.kept.insert(id, kept);
+        None
     }
 
     /// How many messages, and the bytes of their bodies.

@@ -5,6 +5,7 @@
 //! as it comes and is never whole in memory.
 
 use std::fmt;
+use std::fmt::Write;
 use std::io;
 use std::rc::Rc;
 
@@ -38,6 +39,9 @@ use crate::service::log::emit;
 use crate::service::memory_first;
 use crate::service::shared::Service;
 use crate::service::show;
+
+/// Bytes that hold most trace fields.
+const TRACE: usize = 256;
 
 /// Why a message was not taken.
 #[derive(Debug)]
@@ -88,6 +92,14 @@ impl fmt::Display for NotTaken {
     }
 }
 
+/// The text of a trace field, with room for it from the start: every message has one.
+fn written(received: &Received<'_>) -> String {
+    let mut text = String::with_capacity(TRACE);
+    // A String takes everything.
+    let _ = write!(text, "{received}");
+    text
+}
+
 /// A message that is durable and not yet on its ways.
 #[derive(Debug)]
 pub struct Taken {
@@ -122,7 +134,7 @@ impl Intake {
         origin: String,
         from: Origin<'_>,
         mut plan: Plan,
-    ) -> (Self, Plan) {
+    ) -> (Box<Self>, Plan) {
         let live = service.live();
         let hostname = &live.config.hostname;
         // A date that nobody believes is worse than none: it is added when the message leaves, or by the next hop.
@@ -143,9 +155,10 @@ impl Intake {
             origin,
             draft: service.journal.draft(id),
             undated: now.is_none(),
-            top: received.to_string().into_bytes(),
+            top: written(&received).into_bytes(),
         };
-        (intake, plan)
+        // Boxed, it is not copied through the futures that wait with it.
+        (Box::new(intake), plan)
     }
 
     /// The id it will have.
@@ -165,7 +178,7 @@ impl Intake {
     /// `joined` is written in the same stroke: the progress of the message
     /// that this one reports on.
     pub async fn finish(
-        self,
+        self: Box<Self>,
         service: &Rc<Service>,
         mut envelope: Envelope,
         facts: &Facts,
@@ -213,7 +226,7 @@ impl Intake {
     }
 
     async fn store(
-        mut self,
+        mut self: Box<Self>,
         service: &Rc<Service>,
         mut envelope: Envelope,
         facts: &Facts,
@@ -262,7 +275,7 @@ impl Intake {
         let accepted = match until {
             Some(due) => {
                 let kept = service.journal.accept_in_memory(accept, self.draft, due);
-                let kept = kept.await;
+                let kept = Box::pin(kept).await;
                 service.memory.ring();
                 kept
             }

@@ -243,9 +243,13 @@ async fn compose(
 /// Tells the sender of a message that has just been accepted, and is not on its ways yet, of recipients that became several.
 /// Should that fail, the log says so, and no delivery is the worse for it.
 pub async fn expanded(service: &Rc<Service>, taken: &Taken) {
-    if taken.expanded.is_empty() {
-        return;
+    if !taken.expanded.is_empty() {
+        // Boxed: few messages have such recipients, and all that come in would wait with room for it.
+        Box::pin(tell_expanded(service, taken)).await;
     }
+}
+
+async fn tell_expanded(service: &Rc<Service>, taken: &Taken) {
     let id = taken.id;
     let told = match service.journal.load(id).await {
         Ok(mut message) => {

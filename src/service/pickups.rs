@@ -467,7 +467,7 @@ async fn store(
     let rules = &live.config.rewrite;
     let sender = given.envelope.sender.as_ref();
     // What we write for a message that says nothing has the domain that its sender gets.
-    let sender = sender.map(|from| rules.sender(from, true));
+    let sender = sender.map(|from| rules.sender(from, true).into_owned());
     let origin = Origin::Pickup {
         uid: claim.uid(),
         user: user.as_deref(),

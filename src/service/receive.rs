@@ -166,6 +166,8 @@ const PAUSED: &str = "the server is paused; `mailroot resume` ends that";
 
 /// The largest buffer that a session keeps from one message to the next.
 const KEPT: usize = 8 * 1024;
+/// The largest buffer that it keeps while it waits for a command; most commands fit.
+const COMMAND: usize = 128;
 /// Why a session ends to which nothing else happened.
 const CROWDED: &str = "its place went to another client, because all limits.connections were taken";
 
@@ -189,7 +191,7 @@ enum Heard {
 
 /// A message on its way from the wire to the journal.
 struct Incoming {
-    intake: Intake,
+    intake: Box<Intake>,
     walker: Walker,
 }
 
@@ -220,7 +222,7 @@ pub async fn converse(
     let mut patience = Patience::new();
     let mut ended = pin!(service.ending.begun());
     let mut stopping = false;
-    let mut incoming: Option<Incoming> = None;
+    let mut incoming: Option<Box<Incoming>> = None;
     // Who is proving a password, and how many had failed before.
     let mut proving: Option<(String, usize)> = None;
     let mut told = gate::Limits::new();
@@ -291,7 +293,7 @@ pub async fn converse(
                 block.clear();
                 if incoming.is_none() {
                     // Most connections that are open wait for a command, maybe for long.
-                    block = Vec::new();
+                    block.shrink_to(COMMAND);
                 }
                 let room = match incoming {
                     Some(_) => limits::CLIENT_BLOCK,
@@ -367,8 +369,7 @@ pub async fn converse(
             Order::Body(bytes) => {
                 useful |= bytes.len() >= limits::DRIP;
                 let stored = match &mut incoming {
-                    // Boxed, like all that a conversation needs for moments only.
-                    Some(incoming) => Box::pin(incoming.put(bytes, &mut out)).await,
+                    Some(incoming) => incoming.put(bytes, &mut out).await,
                     None => Ok(()),
                 };
                 if let Err(error) = stored {
@@ -382,6 +383,7 @@ pub async fn converse(
                     overheard.message_over(&incoming.walker.facts().message_id);
                 }
                 let stored = match incoming.take() {
+                    // Boxed, like all that a conversation needs for moments only.
                     Some(incoming) => Box::pin(commit(service, incoming, envelope, &mut out)).await,
                     None => Err(Fault::Ours),
                 };
@@ -527,7 +529,7 @@ fn begin(
     utf8: bool,
     stream: &Stream,
     name: Option<&str>,
-) -> Incoming {
+) -> Box<Incoming> {
     let cipher = stream.session().map(|agreed| agreed.to_string());
     let protocol = Protocol {
         extended: session.esmtp,
@@ -552,15 +554,15 @@ fn begin(
     }
     let id = service.journal.next_id();
     let (intake, plan) = Intake::begin(service, id, who.door, origin, from, Plan::default());
-    Incoming {
+    Box::new(Incoming {
         intake,
         walker: Walker::new(plan),
-    }
+    })
 }
 
 async fn commit(
     service: &Rc<Service>,
-    mut incoming: Incoming,
+    mut incoming: Box<Incoming>,
     envelope: crate::mail::Envelope,
     out: &mut Vec<u8>,
 ) -> Result<crate::base::MsgId, Fault> {
@@ -574,7 +576,7 @@ async fn commit(
     match incoming.intake.finish(service, envelope, facts, None).await {
         Ok(taken) => {
             let id = taken.id;
-            Box::pin(notices::expanded(service, &taken)).await;
+            notices::expanded(service, &taken).await;
             arrival::arrived(service, taken);
             Ok(id)
         }
