@@ -125,6 +125,22 @@ impl Address {
         }
     }
 
+    /// Bytes of it as it is printed.
+    pub fn printed_len(&self) -> usize {
+        let quoted = match dot_string(&self.local) {
+            Ok(_) => 0,
+            Err(_) => {
+                let escaped = self.local.bytes().filter(|b| matches!(b, b'"' | b'\\'));
+                escaped.count().saturating_add(2)
+            }
+        };
+        let domain = self.domain.as_str().len().saturating_add(1);
+        self.local
+            .len()
+            .saturating_add(quoted)
+            .saturating_add(domain)
+    }
+
     /// Whether it can be sent to a peer without SMTPUTF8.
     pub fn is_ascii(&self) -> bool {
         self.local.is_ascii() && self.domain.is_ascii()
@@ -197,6 +213,18 @@ fn quoted(text: &str) -> Result<(String, &str), BadAddress> {
 mod tests {
     use super::{Address, BadAddress};
     use crate::mail::domain::{BadDomain, Domain};
+
+    #[test]
+    fn the_printed_length_is_that_of_what_is_printed() {
+        for text in [
+            "a@b.example",
+            "\"two words\"@b.example",
+            "\"a\\\"b\\\\c\"@[192.0.2.1]",
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!(address.printed_len(), address.to_string().len(), "{text}");
+        }
+    }
 
     #[test]
     fn addresses() {

@@ -183,6 +183,9 @@ impl Aliases {
 
     /// The alias of an address with its name: one for the whole address, else one for its local part.
     pub fn find(&self, address: &Address) -> Option<(&Address, &Alias)> {
+        if self.named.is_empty() {
+            return None;
+        }
         let whole = address.folded();
         let found = self.named.get_key_value(&whole);
         found.or_else(|| self.named.get_key_value(&whole.at(Domain::localhost())))

@@ -11,6 +11,7 @@
 //! Only envelopes are rewritten. A header says what its author wrote, and a signature may hold it to that; what a
 //! provider wants to see there is a matter of the route to that provider.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
@@ -67,29 +68,29 @@ pub enum Standing {
 
 impl Rewrite {
     /// An address by the domain that its own stands for; names without a domain stay as they are.
-    fn settled(&self, address: &Address) -> Address {
+    fn settled<'a>(&self, address: &'a Address) -> Cow<'a, Address> {
         let domain = address.domain();
         if domain.is_localhost() {
-            return address.at(Domain::localhost());
+            return Cow::Owned(address.at(Domain::localhost()));
         }
         match self.stands_for.get(domain) {
-            Some(real) => address.at(real.clone()),
-            None => address.clone(),
+            Some(real) => Cow::Owned(address.at(real.clone())),
+            None => Cow::Borrowed(address),
         }
     }
 
     /// A settled recipient that no alias knows, as it is routed.
-    fn routed(&self, address: Address) -> Address {
+    fn routed<'a>(&self, address: Cow<'a, Address>) -> Cow<'a, Address> {
         if !address.domain().is_localhost() {
             return address;
         }
         // Of no domain but of the server itself (RFC 5321 s4.5.1).
         let server = address.is_postmaster() && self.local.contains(&self.hostname);
-        address.at(if server { &self.hostname } else { &self.bare }.clone())
+        Cow::Owned(address.at(if server { &self.hostname } else { &self.bare }.clone()))
     }
 
     /// The sender of a message, `first_hop` when it has been through no other host.
-    pub fn sender(&self, sender: &Address, first_hop: bool) -> Address {
+    pub fn sender<'a>(&self, sender: &'a Address, first_hop: bool) -> Cow<'a, Address> {
         let domain = sender.domain();
         let bare = domain.is_localhost();
         let ours = bare
@@ -97,9 +98,9 @@ impl Rewrite {
             || self.local.contains(domain)
             || self.stands_for.contains_key(domain);
         match &self.masquerade {
-            Some(masquerade) if ours && first_hop => sender.at(masquerade.clone()),
-            _ if bare => sender.at(self.default_domain.clone()),
-            _ => sender.clone(),
+            Some(masquerade) if ours && first_hop => Cow::Owned(sender.at(masquerade.clone())),
+            _ if bare => Cow::Owned(sender.at(self.default_domain.clone())),
+            _ => Cow::Borrowed(sender),
         }
     }
 
@@ -118,8 +119,12 @@ impl Rewrite {
         if let Some((name, alias)) = aliases.find(address) {
             return Some((Some(name), alias));
         }
-        let listed = |address: Address| self.mailboxes.listed(&address).is_some();
-        if !open || listed(self.routed(address.clone())) {
+        if !open
+            || self
+                .mailboxes
+                .listed(&self.routed(Cow::Borrowed(address)))
+                .is_some()
+        {
             return None;
         }
         if address.is_postmaster()
@@ -164,7 +169,16 @@ impl Rewrite {
         first_hop: bool,
     ) -> Result<Vec<Recipient>, TooMany> {
         if let Some(sender) = &mut envelope.sender {
-            *sender = self.sender(sender, first_hop);
+            change(sender, |sender| self.sender(sender, first_hop));
+        }
+        // Most messages have one recipient whom no alias names.
+        if let [recipient] = envelope.recipients.as_mut_slice()
+            && self
+                .alias(aliases, &self.settled(&recipient.address))
+                .is_none()
+        {
+            change(&mut recipient.address, |to| self.routed(self.settled(to)));
+            return Ok(Vec::new());
         }
         let mut expansion = Expansion {
             rules: self,
@@ -174,17 +188,17 @@ impl Rewrite {
         };
         let mut expanded = Vec::new();
         for recipient in envelope.recipients.drain(..) {
-            let settled = self.settled(&recipient.address);
+            let settled = self.settled(&recipient.address).into_owned();
             match self.alias(aliases, &settled) {
                 None => {
-                    let address = self.routed(settled);
+                    let address = self.routed(Cow::Owned(settled)).into_owned();
                     expansion.put(Recipient {
                         address,
                         ..recipient
                     });
                 }
                 Some(alias) => {
-                    let named = self.routed(settled.clone());
+                    let named = self.routed(Cow::Borrowed(&settled)).into_owned();
                     if expansion.expand(&recipient, settled, alias) {
                         expanded.push(Recipient {
                             address: named,
@@ -217,7 +231,7 @@ impl Rewrite {
                 let further = !target.last && aliases.find(&settled).is_some();
                 let address = self.routed(settled);
                 if !further && !self.mailboxes.has(&address) {
-                    blame(Complaint::NoMailbox(address));
+                    blame(Complaint::NoMailbox(address.into_owned()));
                 }
             }
         }
@@ -225,6 +239,15 @@ impl Rewrite {
         faults.truncate(limits::COMPLAINTS);
         faults
     }
+}
+
+/// Changes an address where a rule makes another of it.
+fn change(address: &mut Address, rule: impl FnOnce(&Address) -> Cow<'_, Address>) {
+    let other = match rule(address) {
+        Cow::Owned(other) => other,
+        Cow::Borrowed(_) => return,
+    };
+    *address = other;
 }
 
 /// An alias with the name that it was found by; that of `*` has none.
@@ -305,14 +328,14 @@ impl<'a> Expansion<'a> {
         let met = |name: &Option<&Address>| name.is_some_and(|name| path.contains(&name));
         let alias = alias.filter(|(name, _)| !met(name) && path.len() < limits::ALIAS_DEPTH);
         let Some((name, alias)) = alias else {
-            return to.put(self.rules.routed(settled));
+            return to.put(self.rules.routed(Cow::Owned(settled)).into_owned());
         };
         if name.is_some_and(|name| !done.insert(name)) {
             return;
         }
         path.extend(name);
         for target in &alias.targets {
-            let mut next = self.rules.settled(&target.address);
+            let mut next = self.rules.settled(&target.address).into_owned();
             if next.domain().is_localhost() && self.rules.local.contains(settled.domain()) {
                 // A name by itself is a neighbour in the same domain.
                 next = next.at(settled.domain().clone());

@@ -353,7 +353,7 @@ fn mailbox(path: &str, defaults: Defaults<'_>) -> Result<(Address, bool), BadAdd
     }
     let address = Address::parse_with(path, defaults.domain)?;
     // With its brackets (RFC 5321 s4.5.3.1.3).
-    let length = address.to_string().len().saturating_add(2);
+    let length = address.printed_len().saturating_add(2);
     if length > limits::PATH {
         return Err(BadAddress::TooLong);
     }

@@ -20,6 +20,9 @@ pub struct Out {
     bytes: Vec<u8>,
 }
 
+/// Bytes that hold most replies to one command.
+const USUAL: usize = 64;
+
 /// Adds text as long as there is room for it.
 struct Bounded<'a>(&'a mut Vec<u8>);
 
@@ -77,6 +80,10 @@ impl Out {
 
     fn line(&mut self, text: fmt::Arguments<'_>) {
         let before = self.bytes.len();
+        if self.bytes.capacity() == 0 {
+            // Written piece by piece, it would grow four times.
+            self.bytes.reserve(USUAL);
+        }
         if Bounded(&mut self.bytes)
             .write_fmt(format_args!("{text}\r\n"))
             .is_err()

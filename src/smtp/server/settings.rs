@@ -1,5 +1,6 @@
 //! What an owner decides about a server, and what a session knows of its client.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -56,13 +57,13 @@ impl Settings {
     }
 
     /// An address as replies show it.
-    pub fn shown(&self, address: &Address) -> Address {
+    pub fn shown<'a>(&self, address: &'a Address) -> Cow<'a, Address> {
         match &self.shown_domain {
             Some(domain) if address.domain().is_localhost() => {
                 let known = address.is_postmaster();
-                address.at(if known { &self.hostname } else { domain }.clone())
+                Cow::Owned(address.at(if known { &self.hostname } else { domain }.clone()))
             }
-            _ => address.clone(),
+            _ => Cow::Borrowed(address),
         }
     }
 
