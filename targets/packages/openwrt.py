@@ -15,6 +15,8 @@ from archive import tar
 
 FOLDER = about.PACKAGING / "openwrt"
 ALTERNATIVES = [f"400:/{name}:/usr/sbin/mailroot" for name in about.NAMES]
+# OpenWrt's own functions make it when the package is installed; the number is the container image's.
+USER = "mailroot=200:mailroot=200"
 KEPT = "/etc/config/mailroot\n/etc/mailroot.toml\n"
 
 
@@ -55,6 +57,7 @@ Section: mail
 License: MIT
 Installed-Size: {sum(len(entry.content) for entry in content)}
 Alternatives: {", ".join(ALTERNATIVES)}
+Require-User: {USER}
 Description: {about.SUMMARY}
 """
     scripts = [Entry(name, (FOLDER / name).read_bytes(), 0o755) for name in ("postinst", "prerm")]
@@ -74,6 +77,7 @@ def apk(binary, architecture, when):
     content += [
         Entry("lib/apk/packages/mailroot.list", names.encode()),
         Entry("lib/apk/packages/mailroot.conffiles", KEPT.encode()),
+        Entry("lib/apk/packages/mailroot.rusers", f"{USER}\n".encode()),
         Entry("lib/apk/packages/mailroot.alternatives", "\n".join([*ALTERNATIVES, ""]).encode()),
     ]
     data = gz(tar(content, when, prefix="", headers=checksum))

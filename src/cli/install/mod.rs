@@ -88,6 +88,10 @@ struct Options {
     uninstall: bool,
     flags: Flags,
     home: String,
+    /// Whether there is a configuration.
+    configured: bool,
+    /// Whom the service becomes when root starts it, as it or the flags have it.
+    becomes: Option<String>,
 }
 
 fn options(args: &mut lexopt::Parser) -> Result<Options, Failure> {
@@ -100,6 +104,8 @@ fn options(args: &mut lexopt::Parser) -> Result<Options, Failure> {
         uninstall: false,
         flags: Flags::default(),
         home: String::new(),
+        configured: false,
+        becomes: None,
     };
     while let Some(arg) = args.next()? {
         match arg {
@@ -131,6 +137,8 @@ fn options(args: &mut lexopt::Parser) -> Result<Options, Failure> {
     let file = file.exists().then_some(file);
     let (config, _) = load::load(file.as_deref(), &options.flags)?;
     options.home = config.home.display().to_string();
+    options.configured = file.is_some();
+    options.becomes = config.user;
     Ok(options)
 }
 
@@ -146,15 +154,13 @@ impl Work<'_> {
         self.refuse_others()?;
         self.program()?;
         self.names()?;
-        let user = match init {
-            Some(init) if init.as_user => Some(self.account()?),
-            _ => None,
-        };
+        let user = self.account()?;
         self.config()?;
         self.folders(user)?;
         match init {
             Some(init) => {
                 self.service(init)?;
+                self.become_user(init);
                 self.next(init);
             }
             None => self.say(format_args!(
@@ -168,7 +174,7 @@ impl Work<'_> {
     /// Makes what a package cannot carry, whose files are in their places already.
     fn prepare(&mut self) -> Result<(), Failure> {
         let user = self.account()?;
-        self.folders(Some(user))
+        self.folders(user)
     }
 
     /// Removes what an installation made, but no mail, no settings and no user.
@@ -302,19 +308,23 @@ impl Work<'_> {
         if path.exists() {
             return Ok(());
         }
-        let (_, settings) = load::load(None, &self.options.flags)?;
+        let mut flags = self.options.flags.clone();
+        if self.options.becomes.is_none() {
+            // Who is started as this user is it already.
+            flags.push("set", &format!("user={}", self.options.user));
+        }
+        let (_, settings) = load::load(None, &flags)?;
         write(&path, Sample(&settings).to_string().as_bytes(), 0o644)?;
         self.say(format_args!("{} is written", path.display()));
         Ok(())
     }
 
-    fn folders(&mut self, user: Option<Account>) -> Result<(), Failure> {
+    fn folders(&mut self, account: Account) -> Result<(), Failure> {
         let home = self.at(self.options.home.trim_start_matches('/'));
         let folders = Folders::below(&home);
         folders
             .create()
             .map_err(|error| Failure::Refused(error.to_string()))?;
-        let Some(account) = user else { return Ok(()) };
         if !rustix::process::geteuid().is_root() {
             self.say(format_args!(
                 "{} still has to be given to the user: not root",
@@ -364,6 +374,16 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A configuration that was there is its owner's, and may keep the service root.
+    fn become_user(&mut self, init: &Init) {
+        if self.options.configured && self.options.becomes.is_none() && !init.as_user {
+            let (config, user) = (CONFIG, self.options.user.clone());
+            self.say(format_args!(
+                "the service goes on as root until /{config} has the line: user = \"{user}\""
+            ));
+        }
     }
 
     fn next(&mut self, init: &Init) {
@@ -451,6 +471,10 @@ mod tests {
             assert_eq!(sendmail, Path::new("/usr/sbin/mailroot"));
             let config = fs::read_to_string(root.path().join("etc/mailroot.toml")).unwrap();
             assert!(config.contains("smtp.example.com"), "{config}");
+            assert!(config.contains("\nuser = \"mailroot\"\n"), "{config}");
+            let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+            assert!(passwd.starts_with("mailroot:x:"), "{passwd}");
+            assert!(!out.contains("as root"), "{out}");
             assert!(root.path().join("var/spool/mailroot/pickup").is_dir());
             let (code, again, _) = install(root.path(), &[]);
             assert_eq!(code, 0);
@@ -464,6 +488,26 @@ mod tests {
             assert!(!root.path().join(file).exists());
             assert!(fs::symlink_metadata(root.path().join("usr/sbin/sendmail")).is_err());
             assert!(root.path().join("etc/mailroot.toml").exists());
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_is_there_stays_and_what_it_lacks_is_told() {
+        for (text, sign, told) in [
+            ("", "bin/busybox", true),
+            ("user = \"mail\"", "bin/busybox", false),
+            ("", "usr/lib/systemd/systemd", false),
+            ("", "sbin/openrc-run", false),
+        ] {
+            let root = image(sign);
+            let config = root.path().join("etc/mailroot.toml");
+            fs::create_dir_all(config.parent().unwrap()).unwrap();
+            fs::write(&config, text).unwrap();
+            let (code, out, err) = install(root.path(), &[]);
+            assert_eq!((code, err.as_str()), (0, ""), "{out}");
+            let line = "goes on as root until /etc/mailroot.toml has the line: user = \"mailroot\"";
+            assert_eq!(out.contains(line), told, "{sign} {out}");
+            assert_eq!(fs::read_to_string(&config).unwrap(), text);
         }
     }
 

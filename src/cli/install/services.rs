@@ -19,7 +19,7 @@ pub struct Init {
     pub links: &'static [(&'static str, &'static str)],
     /// What starts it now.
     pub begin: &'static str,
-    /// Whether it starts the service as the user; else as root.
+    /// Whether it starts the service as the user; else as root, and the service becomes the user itself.
     pub as_user: bool,
 }
 
