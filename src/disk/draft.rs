@@ -177,12 +177,19 @@ impl Draft {
         Ok(())
     }
 
-    /// Makes it ready to be accepted: a large one is durable then.
-    pub(super) async fn finish(mut self) -> io::Result<Body> {
-        match self.file {
-            File::None => Ok(Body::Inline(mem::take(&mut self.buffer))),
-            File::Open(_) => Box::pin(self.finish_file()).await,
-            File::Failed => Err(failed()),
+    /// Makes it ready to be accepted: a large one is durable then. A small one is ready at once, so that nobody waits
+    /// with all of a draft.
+    pub(super) fn finish(mut self) -> impl Future<Output = io::Result<Body>> {
+        let (ready, file) = match self.file {
+            File::None => (Ok(Body::Inline(mem::take(&mut self.buffer))), None),
+            File::Open(_) => (Err(failed()), Some(Box::pin(self.finish_file()))),
+            File::Failed => (Err(failed()), None),
+        };
+        async move {
+            match file {
+                Some(file) => file.await,
+                None => ready,
+            }
         }
     }
 

@@ -234,6 +234,9 @@ impl Journal {
 
     /// Makes a message durable, together with what is `joined` to it. `Ok` comes after the sync (promise G1).
     ///
+    /// With a time in `until` it is taken into memory alone, to be written when it is still there by then: its owner wants it
+    /// so. Where there is no room for it, or its body is in a file, it is made durable all the same.
+    ///
     /// To be awaited to its end, by a task of its own if the peer may go away: dropped in between, the message may
     /// be in the queue without anybody knowing before the next start.
     pub fn accept(
@@ -241,12 +244,25 @@ impl Journal {
         accept: Accept,
         draft: Draft,
         joined: Option<Joined>,
+        until: Option<Tick>,
     ) -> impl Future<Output = Result<(), Refused>> {
+        let refused = until.and_then(|_| self.refusal(draft.len()));
         let mut submission = Submission::begin(draft.id(), accept, joined);
+        let body = draft.finish();
+        // Only what is small or in a box waits: every session has room for this.
         async move {
-            let body = draft.finish().await;
-            submission.body = body.map_err(|error| Refused::from_io(&error))?;
-            self.submit(submission).await
+            if let Some(refused) = refused {
+                return Err(refused);
+            }
+            submission.body = body.await.map_err(|error| Refused::from_io(&error))?;
+            let left = match until {
+                Some(due) => lock(&self.0.volatile).keep(submission, due),
+                None => Some(submission),
+            };
+            match left {
+                Some(submission) => self.submit(submission).await,
+                None => Ok(()),
+            }
         }
     }
 
@@ -261,27 +277,6 @@ impl Journal {
             None => {}
         }
         Ok(())
-    }
-
-    /// Takes a message into memory alone, to be written when it is still there at `due`: its owner wants it so. Where
-    /// there is no room for it, or its body is in a file, it is made durable as with [`Journal::accept`].
-    pub async fn accept_in_memory(
-        &self,
-        accept: Accept,
-        draft: Draft,
-        due: Tick,
-    ) -> Result<(), Refused> {
-        if let Some(refused) = self.refusal(draft.len()) {
-            return Err(refused);
-        }
-        let mut submission = Submission::begin(draft.id(), accept, None);
-        let body = draft.finish().await;
-        submission.body = body.map_err(|error| Refused::from_io(&error))?;
-        let left = lock(&self.0.volatile).keep(submission, due);
-        match left {
-            Some(submission) => self.submit(submission).await,
-            None => Ok(()),
-        }
     }
 
     /// Makes a message durable that is only in memory, with what became of it so far. `again` is when that is due
@@ -454,8 +449,9 @@ impl Journal {
         receiver.await;
     }
 
-    async fn ask(&self, order: Order) -> Result<(), Refused> {
-        self.put(order)?.await
+    fn ask(&self, order: Order) -> impl Future<Output = Result<(), Refused>> + use<> {
+        let answer = self.put(order);
+        async move { answer?.await }
     }
 
     /// Gives the thread an order that is answered.
@@ -553,7 +549,9 @@ mod tests {
         for part in body(bytes).chunks(10_000) {
             draft.write(part).await.unwrap();
         }
-        journal.accept(meta(&id.to_string()), draft, joined).await?;
+        journal
+            .accept(meta(&id.to_string()), draft, joined, None)
+            .await?;
         Ok(id)
     }
 

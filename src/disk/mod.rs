@@ -26,7 +26,7 @@
 //! let id = journal.next_id();
 //! let mut draft = journal.draft(id);
 //! draft.write(b"Subject: hello\r\n\r\nworld\r\n").await?;
-//! journal.accept(meta, draft, None).await?;   // Ok: it is on stable storage; say 250 now.
+//! journal.accept(meta, draft, None, None).await?;   // Ok: it is on stable storage; say 250 now.
 //!
 //! // Handling it.
 //! journal.begin(id);                           // poison mark; `progress` or `done` ends it
@@ -40,7 +40,7 @@
 //! }
 //! journal.progress(id, Progress::new(1));      // the state of all recipients, replaces the one before
 //! let bounce = journal.draft(journal.next_id());
-//! journal.accept(report, bounce, Some(Joined::Done(id))).await?; // a report and its cause: both or neither
+//! journal.accept(report, bounce, Some(Joined::Done(id)), None).await?; // a report and its cause: both or neither
 //! journal.close().await;
 //! # Ok(()) })
 //! # }

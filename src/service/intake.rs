@@ -7,6 +7,7 @@
 use std::fmt;
 use std::fmt::Write;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::base::MsgId;
@@ -111,6 +112,9 @@ pub struct Taken {
     pub expanded: Vec<Recipient>,
 }
 
+/// Ways, bytes, and the journal at work.
+type Going<F> = (Vec<Next>, u64, Pin<Box<F>>);
+
 /// A message on its way in.
 #[derive(Debug)]
 pub struct Intake {
@@ -177,66 +181,75 @@ impl Intake {
     /// Ends the message and makes it durable; the caller then puts it on its ways with [`Service::schedule`].
     /// `joined` is written in the same stroke: the progress of the message
     /// that this one reports on.
-    pub async fn finish(
-        self: Box<Self>,
-        service: &Rc<Service>,
-        mut envelope: Envelope,
-        facts: &Facts,
-        joined: Option<Joined>,
-    ) -> Result<Taken, NotTaken> {
-        // Whatever else changes recipients comes behind this, and before they are routed.
-        let first_hop = facts.hops == 0;
-        let rewritten = aliases::rewrite(service, &mut envelope, first_hop).await;
-        let (id, door, origin) = (self.id, show::door(self.door), self.origin.clone());
-        let (from, recipients) = (
-            show::path(envelope.sender.as_ref()),
-            envelope.recipients.len(),
-        );
-        let result = match rewritten {
-            Ok(expanded) => {
-                let stored = self.store(service, envelope, facts, joined).await;
-                stored.map(|(ways, bytes)| (ways, bytes, expanded))
-            }
-            Err(_) => Err(NotTaken::TooMany),
-        };
-        let mut counts = service.counts.get();
-        match &result {
-            Ok((_, bytes, _)) => {
-                counts.accepted = counts.accepted.wrapping_add(1);
-                emit(&Event::Accepted {
-                    id,
-                    door,
-                    origin: &origin,
-                    from: &from,
-                    recipients,
-                    bytes: *bytes,
-                });
-            }
-            Err(why) => {
-                counts.refused = counts.refused.wrapping_add(1);
-                emit(&Event::Refused {
-                    door,
-                    origin: &origin,
-                    why: &why.to_string(),
-                });
-            }
-        }
-        service.counts.set(counts);
-        result.map(|(ways, _, expanded)| Taken { id, ways, expanded })
-    }
-
-    async fn store(
+    pub fn finish(
         mut self: Box<Self>,
         service: &Rc<Service>,
         mut envelope: Envelope,
         facts: &Facts,
         joined: Option<Joined>,
-    ) -> Result<(Vec<Next>, u64), NotTaken> {
+    ) -> impl Future<Output = Result<Taken, NotTaken>> {
+        let first_hop = facts.hops == 0;
+        // A block, since an async function holds all that it is given twice, and every session has room for this.
+        async move {
+            // Whatever else changes recipients comes behind this, and before they are routed.
+            let rewritten = aliases::rewrite(service, &mut envelope, first_hop).await;
+            let from = show::path(envelope.sender.as_ref());
+            let (id, recipients) = (self.id, envelope.recipients.len());
+            let (door, origin) = (show::door(self.door), self.origin.clone());
+            let put = self.put(b"").await;
+            let going = match (rewritten, put) {
+                (Err(_), _) => Err(NotTaken::TooMany),
+                (_, Err(error)) => Err(NotTaken::Disk(error)),
+                (Ok(expanded), Ok(())) => self
+                    .store(service, envelope, facts, joined)
+                    .map(|(ways, bytes, stored)| (Taken { id, ways, expanded }, bytes, stored)),
+            };
+            let result = match going {
+                Ok((taken, bytes, stored)) => {
+                    let stored = stored.await.map_err(NotTaken::Journal);
+                    stored.map(|()| (taken, bytes))
+                }
+                Err(why) => Err(why),
+            };
+            let mut counts = service.counts.get();
+            match &result {
+                Ok((_, bytes)) => {
+                    counts.accepted = counts.accepted.wrapping_add(1);
+                    emit(&Event::Accepted {
+                        id,
+                        door,
+                        origin: &origin,
+                        from: &from,
+                        recipients,
+                        bytes: *bytes,
+                    });
+                }
+                Err(why) => {
+                    counts.refused = counts.refused.wrapping_add(1);
+                    emit(&Event::Refused {
+                        door,
+                        origin: &origin,
+                        why: &why.to_string(),
+                    });
+                }
+            }
+            service.counts.set(counts);
+            result.map(|(taken, _)| taken)
+        }
+    }
+
+    /// Hands it to the journal. Answers its ways, its size in bytes, and what to wait for before anybody is told yes.
+    fn store(
+        self,
+        service: &Service,
+        mut envelope: Envelope,
+        facts: &Facts,
+        joined: Option<Joined>,
+    ) -> Result<Going<impl Future<Output = Result<(), Refused>>>, NotTaken> {
         let most = service.live().config.limits.hops;
         if facts.hops > most {
             return Err(NotTaken::Hops(most));
         }
-        self.put(b"").await.map_err(NotTaken::Disk)?;
         if envelope.body == Body::Seven && facts.body_8bit {
             // Said or not, it is; the next hop must be told.
             envelope.body = Body::Eight;
@@ -244,6 +257,10 @@ impl Intake {
         if envelope.tls == TlsWish::Usual && facts.tls_optional {
             envelope.tls = TlsWish::Optional;
         }
+        // The envelope moves into the journal's record; where it goes is decided before.
+        // What we say ourselves is about mail that was accepted, so it is not refused.
+        let must = self.door == Door::Notice;
+        let ways = service.routed(&envelope, must).ok_or(NotTaken::Ways)?;
         let accept = Accept {
             arrived: service.clock.raw(),
             door: self.door,
@@ -262,26 +279,20 @@ impl Intake {
                 (true, false) => Dates::Missing,
             },
         };
-        let bytes = self.draft.len();
-        // The envelope moves into the journal's record; where it goes is decided before.
-        // What we say ourselves is about mail that was accepted, so it is not refused.
-        let must = self.door == Door::Notice;
-        let routed = service.routed(&accept.envelope, must);
-        let routed = routed.ok_or(NotTaken::Ways)?;
         let until = match joined {
-            None => memory_first::until(service, &accept, &routed),
+            None => memory_first::until(service, &accept, &ways),
             Some(_) => None,
         };
-        let accepted = match until {
-            Some(due) => {
-                let kept = service.journal.accept_in_memory(accept, self.draft, due);
-                let kept = Box::pin(kept).await;
+        let bytes = self.draft.len();
+        let accepted = service.journal.accept(accept, self.draft, joined, until);
+        let stored = async move {
+            let accepted = accepted.await;
+            if until.is_some() {
                 service.memory.ring();
-                kept
             }
-            None => service.journal.accept(accept, self.draft, joined).await,
+            accepted
         };
-        accepted.map_err(NotTaken::Journal)?;
-        Ok((routed, bytes))
+        // Boxed, since whoever waits for it would have room for it three times.
+        Ok((ways, bytes, Box::pin(stored)))
     }
 }

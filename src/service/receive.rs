@@ -17,6 +17,7 @@ use smol::io::AsyncWriteExt;
 use crate::base::Tick;
 use crate::base::limits;
 use crate::disk::fault::Refused;
+use crate::mail::Envelope;
 use crate::mail::Status;
 use crate::mail::header::Plan;
 use crate::mail::header::Walker;
@@ -340,7 +341,9 @@ pub async fn converse(
             }
             Order::AskMail { announced, .. } => {
                 share.clear();
-                Box::pin(aliases::refresh(service, live)).await;
+                if live.aliases.is_some() {
+                    Box::pin(aliases::refresh(service, live)).await;
+                }
                 let verdict = match service.journal.refusal(announced) {
                     None => gate::may_begin(service, live, who),
                     Some(refused) => {
@@ -378,13 +381,14 @@ pub async fn converse(
                 }
             }
             Order::Commit { envelope, .. } => {
-                let envelope = envelope.clone();
                 if let (Some(overheard), Some(incoming)) = (&mut overheard, &incoming) {
                     overheard.message_over(&incoming.walker.facts().message_id);
                 }
                 let stored = match incoming.take() {
-                    // Boxed, like all that a conversation needs for moments only.
-                    Some(incoming) => Box::pin(commit(service, incoming, envelope, &mut out)).await,
+                    Some(incoming) => {
+                        let envelope = Box::new(envelope.clone());
+                        commit(service, incoming, envelope, &mut out).await
+                    }
                     None => Err(Fault::Ours),
                 };
                 if out.capacity() > KEPT {
@@ -563,7 +567,7 @@ fn begin(
 async fn commit(
     service: &Rc<Service>,
     mut incoming: Box<Incoming>,
-    envelope: crate::mail::Envelope,
+    envelope: Box<Envelope>,
     out: &mut Vec<u8>,
 ) -> Result<crate::base::MsgId, Fault> {
     out.clear();
@@ -573,7 +577,11 @@ async fn commit(
         return Err(fault(&Refused::from_io(&error)));
     }
     let facts = incoming.walker.facts();
-    match incoming.intake.finish(service, envelope, facts, None).await {
+    match incoming
+        .intake
+        .finish(service, *envelope, facts, None)
+        .await
+    {
         Ok(taken) => {
             let id = taken.id;
             notices::expanded(service, &taken).await;

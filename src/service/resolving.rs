@@ -382,7 +382,10 @@ async fn reissue(
     };
     // It was accepted already, so it is not refused for the number of its domains.
     let ways = service.routed(&accept.envelope, true).unwrap_or_default();
-    let accepted = service.journal.accept(accept, draft, Some(joined)).await;
+    let accepted = service
+        .journal
+        .accept(accept, draft, Some(joined), None)
+        .await;
     accepted.map_err(Unmade::Journal)?;
     emit(&Event::Resolved {
         id: attempt.id,

@@ -208,11 +208,17 @@ impl Service {
         for recipient in recipients {
             let domain = recipient.destination();
             let next = live.way(pending, recipient);
-            // Nearly always there is one way.
-            if ways.last().is_some_and(|(last, _)| *last == next) || !seen.insert(next) {
+            // Nearly always there is one way, and the set is for those who send to many.
+            let first = ways.is_empty();
+            if ways.last().is_some_and(|(last, _)| *last == next) {
                 continue;
             }
-            ways.push((next, domain));
+            if seen.is_empty() {
+                seen.extend(ways.last().map(|(last, _)| *last));
+            }
+            if first || seen.insert(next) {
+                ways.push((next, domain));
+            }
         }
         ways
     }

@@ -75,7 +75,8 @@ impl Out {
 
     /// Forgets what was written.
     pub fn clear(&mut self) {
-        self.bytes = Vec::new();
+        self.bytes.clear();
+        self.bytes.shrink_to(USUAL);
     }
 
     fn line(&mut self, text: fmt::Arguments<'_>) {
