@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{Folder, MAILROOT, Mailroot, Talk, command, free_port, have, must};
+use mailroot::net::tls::own::armour;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd,
 };
@@ -33,7 +34,7 @@ impl Authority {
         params.not_after = date_time_ymd(to, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        certificate.pem() + &key.serialize_pem()
+        armour("CERTIFICATE", certificate.der()) + &armour("PRIVATE KEY", &key.serialize_der())
     }
 }
 
@@ -42,7 +43,8 @@ fn self_signed(name: &str) -> String {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
-    params.self_signed(&key).unwrap().pem() + &key.serialize_pem()
+    let made = params.self_signed(&key).unwrap();
+    armour("CERTIFICATE", made.der()) + &armour("PRIVATE KEY", &key.serialize_der())
 }
 
 /// A host that shows the certificate in `NAME.pem` and takes mail for `NAME.example`.
@@ -75,7 +77,7 @@ fn ask(service: &Mailroot, words: &[&str]) -> String {
 fn a_bad_certificate_holds_its_route_says_why_and_costs_no_mail() {
     let folder = Folder::new("certificates");
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
-    folder.file("ca.pem", ours.0.pem());
+    folder.file("ca.pem", armour("CERTIFICATE", ours.0.der()));
     let good = || ours.vouch("127.0.0.1", (2020, 2049));
     let cases = [
         (
@@ -169,7 +171,7 @@ fn our_own_certificate_is_shown_to_a_host_that_asks_for_one() {
     }
     let folder = Folder::new("client-certificate");
     let ours = Authority::new("ours");
-    folder.file("ca.pem", ours.0.pem());
+    folder.file("ca.pem", armour("CERTIFICATE", ours.0.der()));
     folder.file("host.pem", ours.vouch("127.0.0.1", (2020, 2049)));
     let mine = folder.file("mine.pem", ours.vouch("box.example", (2020, 2049)));
     let mode = |mode| fs::set_permissions(&mine, fs::Permissions::from_mode(mode)).unwrap();

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, Talk, free_port, must};
+use common::{Folder, Mailroot, Talk, free_port, must, program};
 
 fn text(priority: &str) -> String {
     format!(
@@ -50,10 +50,7 @@ impl Slow {
 }
 
 fn ask(home: &Path, words: &[&str]) -> String {
-    must(
-        Command::new(MAILROOT).args(words).arg("--home").arg(home),
-        b"",
-    )
+    must(program().args(words).arg("--home").arg(home), b"")
 }
 
 fn in_memory(home: &Path) -> bool {

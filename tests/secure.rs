@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Folder, MAILROOT, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, must};
+use common::{Folder, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, must, program};
+use mailroot::net::tls::own::armour;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData};
 
 /// Ended when the test is.
@@ -104,7 +105,7 @@ impl World {
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority =
             CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        folder.file("ca.pem", authority.pem());
+        folder.file("ca.pem", armour("CERTIFICATE", authority.der()));
         let key = KeyPair::generate().unwrap();
         let names = NAMED.map(str::to_owned).to_vec();
         let names = [
@@ -115,8 +116,12 @@ impl World {
         ];
         let certificate = CertificateParams::new(names.concat()).unwrap();
         let certificate = certificate.signed_by(&key, &authority).unwrap();
-        let chain = certificate.pem() + &authority.pem();
-        folder.file("mx.pem", chain + &key.serialize_pem());
+        let chain =
+            armour("CERTIFICATE", certificate.der()) + &armour("CERTIFICATE", authority.der());
+        folder.file(
+            "mx.pem",
+            chain + &armour("PRIVATE KEY", &key.serialize_der()),
+        );
         let good = sha256(&key.subject_public_key_info());
         let root = sha256(authority.der());
         let tlsa = format!("_{port}._tcp");
@@ -172,7 +177,7 @@ impl World {
             home = home.display(),
         );
         let file = self.folder.file("box.toml", text);
-        let mut command = Command::new(MAILROOT);
+        let mut command = program();
         command.arg("run").arg(file);
         Mailroot::spawn(&home, command)
     }
@@ -308,7 +313,7 @@ fn exchanger(folder: &Folder, port: u16) -> Mailroot {
         home = home.display(),
     );
     let file = folder.file("mx.toml", text);
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command.arg("run").arg(file);
     Mailroot::spawn(&home, command)
 }

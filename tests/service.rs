@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, Talk, free_port, must, run};
+use common::{Folder, Mailroot, Talk, free_port, must, program, run};
 
 const MAIL: &str = "From: a@nas.example\r\nTo: b@office.example\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\
                     Message-ID: <1@nas.example>\r\n\r\nbody\r\n";
@@ -20,7 +20,7 @@ fn dead() -> String {
 }
 
 fn mailroot(args: &[&str], home: &Path) -> Command {
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command.args(args).arg("--home").arg(home);
     command
 }
@@ -223,7 +223,7 @@ fn a_reload_changes_the_route_and_a_bad_file_changes_nothing() {
     };
     let route = |port: u16| format!("[[route]]\nhosts = [\"127.0.0.1:{port}\"]\ntls = \"off\"\n");
     let file = folder.file("mailroot.toml", config(&route(free_port())));
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command.arg("run").arg(&file);
     let box_ = Mailroot::spawn(&home, command);
     send(&box_, "a@nas.example", "b@office.example", MAIL);

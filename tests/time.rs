@@ -13,6 +13,7 @@ use common::{Folder, MAILROOT, Mailroot, Talk, free_port, have, must};
 use mailroot::base::Wall;
 use mailroot::mail::date;
 use mailroot::net::clock;
+use mailroot::net::tls::own::armour;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// The library that lies about the time, if it can be had.
@@ -57,8 +58,11 @@ impl Box {
             CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &authority).unwrap();
-        folder.file("host.pem", certificate.pem() + &key.serialize_pem());
-        folder.file("ca.pem", authority.pem());
+        folder.file(
+            "host.pem",
+            armour("CERTIFICATE", certificate.der()) + &armour("PRIVATE KEY", &key.serialize_der()),
+        );
+        folder.file("ca.pem", armour("CERTIFICATE", authority.der()));
         Some(Self {
             folder,
             library,

@@ -17,6 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mailroot::net::tls::own::armour;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use common::messages::{self, awkward};
@@ -124,10 +125,14 @@ fn certificates(folder: &Path) -> PathBuf {
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names).unwrap();
     let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    fs::write(folder.join("cert.pem"), leaf.pem()).unwrap();
-    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    fs::write(folder.join("cert.pem"), armour("CERTIFICATE", leaf.der())).unwrap();
+    fs::write(
+        folder.join("key.pem"),
+        armour("PRIVATE KEY", &key.serialize_der()),
+    )
+    .unwrap();
     let ca = folder.join("ca.pem");
-    fs::write(&ca, issuer.pem()).unwrap();
+    fs::write(&ca, armour("CERTIFICATE", issuer.der())).unwrap();
     ca
 }
 

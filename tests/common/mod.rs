@@ -20,6 +20,20 @@ use std::time::{Duration, Instant};
 /// The program under test.
 pub const MAILROOT: &str = env!("CARGO_BIN_EXE_mailroot");
 
+/// A command that runs it. `targets/build --test` has a build for another processor tested from here: it names the file in
+/// `MAILROOT_BINARY`, and in `MAILROOT_RUNNER` the emulator, which the program itself asks for too when it starts itself.
+pub fn program() -> Command {
+    let file = std::env::var_os("MAILROOT_BINARY").unwrap_or_else(|| MAILROOT.into());
+    let runner = std::env::var("MAILROOT_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(emulator) = words.next() else {
+        return Command::new(file);
+    };
+    let mut command = Command::new(emulator);
+    command.args(words).arg(file);
+    command
+}
+
 /// How long anything may take on a loaded machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -122,7 +136,7 @@ pub fn user(folder: &Path, name: &str, password: &str) -> PathBuf {
 /// The same with these options of `mailroot passwd`.
 pub fn user_with(folder: &Path, name: &str, password: &str, options: &[&str]) -> PathBuf {
     let file = folder.join("users");
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command.arg("passwd").args(options);
     command.arg("--users").arg(&file).arg(name);
     must(&mut command, format!("{password}\n").as_bytes());
@@ -153,7 +167,7 @@ impl Mailroot {
     }
 
     pub fn start_with(home: &Path, args: &[&str], more: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(MAILROOT);
+        let mut command = program();
         command
             .args([
                 "run",
@@ -259,12 +273,7 @@ impl Mailroot {
     pub fn wait_for_empty(&self) {
         let start = Instant::now();
         loop {
-            let out = must(
-                Command::new(MAILROOT)
-                    .args(["status", "--home"])
-                    .arg(&self.home),
-                b"",
-            );
+            let out = must(program().args(["status", "--home"]).arg(&self.home), b"");
             if out.lines().any(|l| l.trim() == "queued: 0 messages") {
                 return;
             }

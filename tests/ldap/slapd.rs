@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use mailroot::net::tls::own::armour;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use crate::common::{
@@ -273,9 +274,12 @@ impl Slapd {
             CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
         };
         let ours = authority("Directory CA");
-        self.folder.file("ca.pem", ours.pem());
         self.folder
-            .file("other-ca.pem", authority("Other CA").pem());
+            .file("ca.pem", armour("CERTIFICATE", ours.der()));
+        self.folder.file(
+            "other-ca.pem",
+            armour("CERTIFICATE", authority("Other CA").der()),
+        );
         for (file, names, subject) in [
             (
                 "server",
@@ -289,8 +293,12 @@ impl Slapd {
             params.distinguished_name = rcgen::DistinguishedName::new();
             params.distinguished_name.push(DnType::CommonName, subject);
             let made = params.signed_by(&key, &ours).unwrap();
-            self.folder.file(&format!("{file}.pem"), made.pem());
-            self.secret(&format!("{file}.key"), &key.serialize_pem());
+            self.folder
+                .file(&format!("{file}.pem"), armour("CERTIFICATE", made.der()));
+            self.secret(
+                &format!("{file}.key"),
+                &armour("PRIVATE KEY", &key.serialize_der()),
+            );
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mailroot::dns::tlsa::Tlsa;
 use mailroot::net::tls::error::TlsError;
+use mailroot::net::tls::own::armour;
 use mailroot::net::tls::{Identity, Tls, Trust};
 use ring::digest::{SHA256, SHA512, digest};
 use rustls::ServerConfig;
@@ -52,7 +53,7 @@ fn what_tlsa_records_allow_and_what_they_do_not() {
         // With the authority behind the server's own certificate, as a DANE-TA server has to show it.
         let whole = |made: &Identity| {
             let mut text = std::fs::read_to_string(&made.chain).unwrap();
-            text.push_str(&ours.issuer.pem());
+            text.push_str(&armour("CERTIFICATE", ours.issuer.der()));
             let chain = made.chain.with_extension("whole");
             std::fs::write(&chain, text).unwrap();
             Identity {

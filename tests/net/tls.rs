@@ -12,6 +12,7 @@ use mailroot::net::listen::{Listener, Place};
 use mailroot::net::ready::Watched;
 use mailroot::net::stream::Stream;
 use mailroot::net::tls::error::TlsError;
+use mailroot::net::tls::own::armour;
 use mailroot::net::tls::{Identity, Pin, Tls, Trust};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData,
@@ -50,7 +51,11 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
+        std::fs::write(
+            folder.path().join("ca.pem"),
+            armour("CERTIFICATE", issuer.der()),
+        )
+        .unwrap();
         Self { folder, issuer }
     }
 
@@ -65,8 +70,8 @@ impl Authority {
             chain: place("chain"),
             key: place("key"),
         };
-        std::fs::write(&identity.chain, certificate.pem()).unwrap();
-        std::fs::write(&identity.key, key.serialize_pem()).unwrap();
+        std::fs::write(&identity.chain, armour("CERTIFICATE", certificate.der())).unwrap();
+        std::fs::write(&identity.key, armour("PRIVATE KEY", &key.serialize_der())).unwrap();
         Made {
             identity,
             certificate: sha256(certificate.der()),

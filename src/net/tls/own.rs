@@ -37,8 +37,8 @@ pub fn pem(name: &Domain) -> Result<(String, String), rcgen::Error> {
     ))
 }
 
-/// RFC 7468 s2.
-fn armour(label: &str, der: &[u8]) -> String {
+/// A certificate or key as the text that files hold (RFC 7468 s2).
+pub fn armour(label: &str, der: &[u8]) -> String {
     let mut text = format!("-----BEGIN {label}-----\n");
     // 48 bytes are one line of 64 characters.
     for line in der.chunks(48) {
