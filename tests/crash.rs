@@ -29,6 +29,17 @@ fn long() -> bool {
     std::env::var_os("MAILROOT_LONG").is_some()
 }
 
+/// How many workloads, by the usual number and by that of the long run. `MAILROOT_SHARE` takes a part of the usual ones: an
+/// emulated processor is ten times as slow, and what it can do wrong shows in any of them.
+fn seeds(at_most: u64, usual: u64) -> u64 {
+    let share = std::env::var("MAILROOT_SHARE").map(|part| part.parse().unwrap());
+    match share {
+        _ if long() => at_most,
+        Ok(part) => usual.div_ceil(part),
+        Err(_) => usual,
+    }
+}
+
 /// Runs the workload until the power goes or it ends.
 fn run(seed: u64, steps: u64, fault: Fault) -> Option<Run> {
     let disk = SimDisk::new(seed);
@@ -45,7 +56,7 @@ fn run(seed: u64, steps: u64, fault: Fault) -> Option<Run> {
 
 #[test]
 fn promises_hold_at_every_cut() {
-    let seeds = if long() { 40 } else { 3 };
+    let seeds = seeds(40, 3);
     let steps = 45;
     let mut states = 0;
     for seed in 1..=seeds {
@@ -71,7 +82,7 @@ fn promises_hold_at_every_cut() {
 #[test]
 fn promises_hold_while_segments_are_used_again() {
     let mut states = 0;
-    for seed in 1..=if long() { 20 } else { 2 } {
+    for seed in 1..=seeds(20, 2) {
         let play = |fault| {
             let disk = SimDisk::new(seed);
             disk.set_fault(fault);
@@ -102,7 +113,7 @@ fn promises_hold_while_segments_are_used_again() {
 #[test]
 fn a_cut_during_recovery_changes_nothing() {
     let mut states = 0;
-    for seed in 1..=if long() { 20 } else { 3 } {
+    for seed in 1..=seeds(20, 3) {
         let calls = run(seed, 30, Fault::None).unwrap().disk.calls();
         for at in (7..=calls).step_by(17) {
             let Some(run) = run(seed, 30, Fault::DieAt(at)) else {
@@ -129,7 +140,7 @@ fn a_cut_during_recovery_changes_nothing() {
 #[test]
 fn a_kill_loses_nothing_and_a_cut_after_it_nothing_that_was_acknowledged() {
     let mut states = 0;
-    for seed in 1..=if long() { 20 } else { 3 } {
+    for seed in 1..=seeds(20, 3) {
         let calls = run(seed, 30, Fault::None).unwrap().disk.calls();
         for at in (1..=calls).step_by(5) {
             let Some(mut run) = run(seed, 30, Fault::DieAt(at)) else {
@@ -173,7 +184,7 @@ fn ids(core: &Core<SimDisk>) -> Vec<MsgId> {
 #[test]
 fn one_failing_call_costs_no_acknowledged_message() {
     let mut states = 0;
-    for seed in 1..=if long() { 30 } else { 2 } {
+    for seed in 1..=seeds(30, 2) {
         let calls = run(seed, 40, Fault::None).unwrap().disk.calls();
         for at in 1..=calls {
             let disk = SimDisk::new(seed);
@@ -218,7 +229,7 @@ fn one_failing_call_costs_no_acknowledged_message() {
 #[test]
 fn a_failed_sync_makes_no_copy_true() {
     let mut states = 0;
-    for seed in 1..=if long() { 30 } else { 3 } {
+    for seed in 1..=seeds(30, 3) {
         for at in run(seed, 90, Fault::None).unwrap().disk.syncs() {
             let mut run = Run::new(SimDisk::new(seed), options(), seed).unwrap();
             run.disk.set_fault(Fault::FailAt(at));
@@ -239,7 +250,7 @@ fn a_failed_sync_makes_no_copy_true() {
 #[test]
 fn a_cut_after_a_failing_call_costs_no_acknowledged_message() {
     let mut states = 0;
-    for seed in 1..=if long() { 30 } else { 3 } {
+    for seed in 1..=seeds(30, 3) {
         let calls = run(seed, 30, Fault::None).unwrap().disk.calls();
         for at in 20..=calls {
             for later in [1, 2, 3, 5, 8, 13, 21] {
@@ -263,7 +274,7 @@ fn a_cut_after_a_failing_call_costs_no_acknowledged_message() {
 #[test]
 fn a_disk_that_is_full_once_or_never_syncs_again_costs_no_acknowledged_message() {
     let mut states = 0;
-    for seed in 1..=if long() { 20 } else { 2 } {
+    for seed in 1..=seeds(20, 2) {
         let calls = run(seed, 40, Fault::None).unwrap().disk.calls();
         for at in (1..=calls).step_by(if long() { 1 } else { 2 }) {
             for fault in [Fault::FullAt(at), Fault::NoSyncFrom(at)] {
@@ -308,7 +319,7 @@ fn a_disk_that_is_full_once_or_never_syncs_again_costs_no_acknowledged_message()
 /// Many calls in a row fail: everything is refused in between, and nothing of before or after is lost.
 #[test]
 fn a_disk_that_is_gone_for_a_while_costs_no_acknowledged_message() {
-    for seed in 1..=if long() { 60 } else { 12 } {
+    for seed in 1..=seeds(60, 12) {
         for from in (5..300).step_by(23) {
             let disk = SimDisk::new(seed);
             let mut run = Run::new(disk, options(), seed).unwrap();
@@ -331,7 +342,7 @@ fn a_disk_that_is_gone_for_a_while_costs_no_acknowledged_message() {
 #[test]
 fn a_cut_while_catching_up_costs_no_acknowledged_message() {
     let mut states = 0;
-    for seed in 1..=if long() { 20 } else { 3 } {
+    for seed in 1..=seeds(20, 3) {
         for from in (60..260).step_by(if long() { 7 } else { 41 }) {
             for later in 1..30 {
                 let fault = Fault::FailFromThenDie(from, from + 60, from + 60 + later);
@@ -370,7 +381,7 @@ fn an_id_in_a_file_name_is_not_given_again() {
 #[test]
 fn a_full_disk_refuses_mail_and_drains() {
     let mut states = 0;
-    for seed in 1..=if long() { 40 } else { 3 } {
+    for seed in 1..=seeds(40, 3) {
         let step = if long() { 1 } else { 3 };
         for capacity in (14..72).step_by(step).map(|kib| kib * 1024) {
             for floor in [0, 8192] {
@@ -413,7 +424,7 @@ fn used_medium(seed: u64) -> Run {
 #[test]
 fn a_flipped_bit_costs_one_record_and_is_reported() {
     let mut states = 0;
-    for seed in 1..=if long() { 10 } else { 2 } {
+    for seed in 1..=seeds(10, 2) {
         let run = used_medium(seed);
         let live = ids(&run.core);
         let segments: Vec<String> = run.disk.names().into_iter().map(|n| n.1).collect();

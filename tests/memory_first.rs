@@ -6,7 +6,6 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 
 use common::{Folder, Mailroot, Talk, free_port, must, program};
 
