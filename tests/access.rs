@@ -10,24 +10,21 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
-use common::{Folder, MAILROOT, Mailroot, PATIENCE, Talk, free_port, run};
+use common::{Folder, MAILROOT, Mailroot, PATIENCE, Talk, free_port, on, run};
 use simple_dns::rdata::{A, PTR, RData};
 use simple_dns::{CLASS, Name, Packet, QTYPE, ResourceRecord, TYPE};
 
 /// A service with this configuration; the last listener has a free port, and is what `address` says.
 fn service(folder: &Folder, text: &str) -> Mailroot {
-    let home = folder.path().join("home");
+    let home = folder.home();
     let text = format!(
         "home = '{}'\nhostname = 'box.example'\n{text}",
         home.display()
     );
     let file = folder.file("mailroot.toml", text);
-    let mut command = Command::new(MAILROOT);
-    command.arg("run").arg(file);
-    Mailroot::spawn(&home, command)
+    Mailroot::run(&home, &file)
 }
 
 /// A whole session of the client that a load balancer names: what was said to these lines.
@@ -118,13 +115,12 @@ fn name_server() -> SocketAddr {
 }
 
 /// The message with this subject in the drop folder.
-fn dropped(home: &Path, subject: &str) -> String {
-    let files = std::fs::read_dir(home.join("drop")).unwrap();
-    let texts = files.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap());
+fn dropped(service: &Mailroot, subject: &str) -> String {
     let wanted = format!("Subject: {subject}\r\n");
-    let found: Vec<String> = texts.filter(|text| text.contains(&wanted)).collect();
+    let mut found = service.dropped();
+    found.retain(|text| text.contains(&wanted));
     assert_eq!(found.len(), 1, "{subject}");
-    found[0].clone()
+    found.remove(0)
 }
 
 #[test]
@@ -165,7 +161,7 @@ fn a_clients_name_is_told_when_it_leads_back_and_nobody_waits_past_the_limit() {
         assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
         service.completed(2 * (at + 1));
         for subject in [format!("{at}"), format!("again {at}")] {
-            let text = dropped(&service.home, &subject);
+            let text = dropped(&service, &subject);
             assert!(
                 text.contains(&format!("Received: from me.example {want}\r\n")),
                 "{text}"
@@ -177,8 +173,7 @@ fn a_clients_name_is_told_when_it_leads_back_and_nobody_waits_past_the_limit() {
 
 /// Runs a command of the program as this user and group, its own when `None`; exit code and what it said.
 fn ask(service: &Mailroot, who: Option<(u32, u32)>, words: &[&str]) -> (i32, String) {
-    let mut command = Command::new(MAILROOT);
-    command.args(words).arg("--home").arg(&service.home);
+    let mut command = on(&service.home, words);
     if let Some((uid, gid)) = who {
         command.uid(uid).gid(gid);
     }
@@ -215,8 +210,7 @@ fn operators_change_things_and_readers_look_and_strangers_hear_why_not() {
     let socket = service.home.join("control.sock");
     let mode = || std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(), 0o600);
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO x");
+    let mut talk = service.client("x");
     let reply = talk.send(
         "a@x.example",
         &["b@else.example"],

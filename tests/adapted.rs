@@ -25,9 +25,8 @@ impl Way {
         }
         let folder = Folder::new(name);
         let sink = Sink::start(folder.path(), options);
-        let box_ = Mailroot::start(&folder.path().join("home"), &["--smart-host", &sink.url()]);
-        let mut talk = Talk::connect(box_.address);
-        talk.say("EHLO printer.lan");
+        let box_ = Mailroot::start(&folder.home(), &["--smart-host", &sink.url()]);
+        let talk = box_.client("printer.lan");
         Some(Self {
             sink,
             box_,

@@ -5,17 +5,15 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, Talk, must};
+use common::{Folder, Mailroot, free_port, must, program};
 
 const TEXT: &str = "From: a@nas.lan\r\nTo: b\r\nSubject: hello\r\n\r\nhello\r\n";
 
 /// The envelope lines of every drop file, each message on a line of its own.
-fn dropped(home: &Path) -> Vec<String> {
+fn envelopes(service: &Mailroot) -> Vec<String> {
     let mut all = Vec::new();
-    for file in fs::read_dir(home.join("drop")).unwrap() {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+    for text in service.dropped() {
         let lines = text.lines().take_while(|line| line.starts_with("X-"));
         let lines = lines.filter_map(|line| line.split_once(": "));
         let lines = lines.filter(|(name, _)| *name != "X-Dot-Stuffed");
@@ -25,8 +23,15 @@ fn dropped(home: &Path) -> Vec<String> {
     all
 }
 
+/// A service with this file of aliases, and these further lines at the top of its configuration.
+fn start(folder: &Folder, aliases: &str, more: &str) -> Mailroot {
+    let file = folder.file("aliases", aliases);
+    let aliases = format!("{more}\n[aliases]\nfile = '{}'", file.display());
+    Mailroot::configured(folder, &aliases)
+}
+
 fn sendmail(home: &Path, args: &[&str]) {
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command
         .arg("sendmail")
         .env("MAILROOT_HOME", home)
@@ -37,29 +42,13 @@ fn sendmail(home: &Path, args: &[&str]) {
 #[test]
 fn every_door_finds_the_person_behind_a_name() {
     let folder = Folder::new("aliases-doors");
-    let file = folder.file(
-        "aliases",
+    let mailroot = start(
+        &folder,
         "# who reads what\npostmaster: root\nroot: ops@nas.lan,\n\t\"on call\"@nas.lan\nops: \\ops, boss@nas.lan\n",
+        "default_domain = 'nas.lan'\n[local]\ndomains = ['nas.lan']\nalias_domains = ['old.lan']\n\
+         mailboxes = ['boss', 'ops', '\"on call\"@nas.lan']",
     );
-    let home = folder.path().join("home");
-    let aliases = format!("aliases.file={}", file.display());
-    let mailroot = Mailroot::start(
-        &home,
-        &[
-            "--set",
-            "local.domains=nas.lan",
-            "--set",
-            "local.alias_domains=old.lan",
-            "--set",
-            "default_domain=nas.lan",
-            "--set",
-            "local.mailboxes=boss,ops,\"on call\"@nas.lan",
-            "--set",
-            &aliases,
-        ],
-    );
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO client");
+    let mut talk = mailroot.client("client");
     assert!(
         talk.say("MAIL FROM:<cron>")
             .starts_with("250 2.1.0 cron@nas.lan")
@@ -74,20 +63,18 @@ fn every_door_finds_the_person_behind_a_name() {
             .starts_with("550 5.1.1")
     );
     assert!(talk.say("RCPT TO:<nobody>").starts_with("550 5.1.1"));
-    talk.say("DATA");
-    talk.raw(TEXT.as_bytes());
-    assert!(talk.say(".").starts_with("250 "));
+    assert!(talk.data(TEXT).starts_with("250 "));
     // A file, whose writer knows no domain either.
     fs::write(
-        home.join("pickup/one"),
+        mailroot.home.join("pickup/one"),
         "x-sender: cron\r\nx-receiver: postmaster\r\n\r\nhello\r\n",
     )
     .unwrap();
-    sendmail(&home, &["-f", "smartd", "root@localhost"]);
+    sendmail(&mailroot.home, &["-f", "smartd", "root@localhost"]);
     mailroot.completed(3);
     let people = "ops@nas.lan boss@nas.lan \"on call\"@nas.lan";
     assert_eq!(
-        dropped(&home),
+        envelopes(&mailroot),
         [
             format!("cron@nas.lan {people}"),
             format!("cron@nas.lan {people}"),
@@ -95,10 +82,7 @@ fn every_door_finds_the_person_behind_a_name() {
         ]
     );
     // What was written for a message without From has the domain, too.
-    let texts: Vec<String> = fs::read_dir(home.join("drop"))
-        .unwrap()
-        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
-        .collect();
+    let texts = mailroot.dropped();
     assert!(
         texts.iter().all(|text| !text.contains("localhost")),
         "{texts:?}"
@@ -115,21 +99,17 @@ fn every_door_finds_the_person_behind_a_name() {
 #[test]
 fn a_bare_name_that_nothing_maps_stays_here_while_its_neighbours_go_out() {
     let folder = Folder::new("aliases-bare");
-    let file = folder.file("aliases", "root: owner@provider.example\n");
-    let home = folder.path().join("home");
-    let aliases = format!("aliases.file={}", file.display());
     // Nobody listens there: what goes out waits, and says where it would go.
-    let host = format!("smtp://127.0.0.1:{}?tls=off", common::free_port());
-    let mailroot = Mailroot::start(&home, &["--smart-host", &host, "--set", &aliases]);
-    sendmail(&home, &["-f", "cron", "root"]);
-    sendmail(&home, &["-f", "cron", "pi"]);
-    mailroot.completed(1);
-    assert_eq!(dropped(&home), ["cron@box.example pi@localhost"]);
-    let mut list = Command::new(MAILROOT);
-    let waits = must(
-        list.args(["queue", "list", "--json", "--home"]).arg(&home),
-        b"",
+    let route = format!(
+        "[[route]]\nhosts = ['127.0.0.1:{}']\ntls = 'off'",
+        free_port()
     );
+    let mailroot = start(&folder, "root: owner@provider.example\n", &route);
+    sendmail(&mailroot.home, &["-f", "cron", "root"]);
+    sendmail(&mailroot.home, &["-f", "cron", "pi"]);
+    mailroot.completed(1);
+    assert_eq!(envelopes(&mailroot), ["cron@box.example pi@localhost"]);
+    let waits = mailroot.ask(&["queue", "list", "--json"]);
     assert!(
         waits.contains("owner@provider.example") && !waits.contains("pi@"),
         "{waits}"
@@ -140,25 +120,18 @@ fn a_bare_name_that_nothing_maps_stays_here_while_its_neighbours_go_out() {
 #[test]
 fn the_masquerade_is_for_local_senders_on_their_first_hop() {
     let folder = Folder::new("aliases-masquerade");
-    let home = folder.path().join("home");
-    let mailroot = Mailroot::start(
-        &home,
-        &[
-            "--set",
-            "local.domains=nas.lan",
-            "--set",
-            "sender.masquerade=mask.example",
-        ],
+    let mailroot = Mailroot::configured(
+        &folder,
+        "[local]\ndomains = ['nas.lan']\n[sender]\nmasquerade = 'mask.example'",
     );
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO client");
+    let mut talk = mailroot.client("client");
     for from in ["cron", "a@nas.lan", "b@else.example", ""] {
         talk.send(from, &["x@nas.lan"], TEXT);
     }
     let relayed = format!("Received: from y by z; Sun, 22 Nov 2026 10:00:00 +0000\r\n{TEXT}");
     talk.send("c@nas.lan", &["x@nas.lan"], &relayed);
     mailroot.completed(5);
-    let senders: Vec<String> = dropped(&home)
+    let senders: Vec<String> = envelopes(&mailroot)
         .iter()
         .map(|line| line.split(' ').next().unwrap().to_owned())
         .collect();
@@ -171,9 +144,7 @@ fn the_masquerade_is_for_local_senders_on_their_first_hop() {
     ];
     assert_eq!(senders, want);
     // The header is its author's.
-    let texts = fs::read_dir(home.join("drop")).unwrap();
-    for file in texts {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+    for text in mailroot.dropped() {
         assert!(text.contains("\r\nFrom: a@nas.lan\r\n"), "{text}");
     }
     mailroot.stop();
@@ -183,45 +154,25 @@ fn the_masquerade_is_for_local_senders_on_their_first_hop() {
 #[test]
 fn who_asks_to_hear_of_a_delivery_is_told_of_the_expansion_and_once() {
     let folder = Folder::new("aliases-expanded");
-    let file = folder.file(
-        "aliases",
+    let mailroot = start(
+        &folder,
         "team: tim@nas.lan, eve@nas.lan\nsingle: tim@nas.lan\n",
+        "default_domain = 'nas.lan'\n[local]\ndomains = ['nas.lan']",
     );
-    let home = folder.path().join("home");
-    let aliases = format!("aliases.file={}", file.display());
-    let mailroot = Mailroot::start(
-        &home,
-        &[
-            "--set",
-            "local.domains=nas.lan",
-            "--set",
-            "default_domain=nas.lan",
-            "--set",
-            &aliases,
-        ],
-    );
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO client");
+    let mut talk = mailroot.client("client");
     talk.say("MAIL FROM:<boss@nas.lan> ENVID=77");
     assert!(
         talk.say("RCPT TO:<team> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;the-team@old.example")
             .starts_with("250")
     );
-    talk.say("DATA");
-    talk.raw(TEXT.as_bytes());
-    assert!(talk.say(".").starts_with("250 "));
+    assert!(talk.data(TEXT).starts_with("250 "));
     // The message and its report.
     mailroot.completed(2);
     talk.say("MAIL FROM:<boss@nas.lan>");
     talk.say("RCPT TO:<single> NOTIFY=SUCCESS");
-    talk.say("DATA");
-    talk.raw(TEXT.as_bytes());
-    assert!(talk.say(".").starts_with("250 "));
+    assert!(talk.data(TEXT).starts_with("250 "));
     mailroot.completed(4);
-    let texts = fs::read_dir(home.join("drop")).unwrap();
-    let texts: Vec<String> = texts
-        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
-        .collect();
+    let texts = mailroot.dropped();
     let reports: Vec<&String> = texts
         .iter()
         .filter(|text| text.contains("multipart/report"))

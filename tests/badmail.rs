@@ -6,14 +6,12 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use common::{Folder, MAILROOT, Mailroot, Sink, must, run};
+use common::{Folder, Mailroot, Sink, must, on, program, run};
 
 fn badmail(home: &Path, words: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(MAILROOT);
-    command.arg("badmail").args(words).arg("--home").arg(home);
-    let (status, text) = run(&mut command, b"");
+    let (status, text) = run(&mut on(home, &[&["badmail"], words].concat()), b"");
     (status.code(), text)
 }
 
@@ -30,7 +28,7 @@ fn names(folder: &Path) -> Vec<String> {
 fn submit(home: &Path, subject: &str) {
     let text = format!("To: shown@office.example\nSubject: {subject}\n\n.dots\n..\nend\n");
     must(
-        Command::new(MAILROOT)
+        program()
             .args(["sendmail", "-f", "alerts@box.example", "-N", "never"])
             .args(["one@office.example", "\"odd one\"@office.example"])
             .env("MAILROOT_HOME", home),
@@ -77,7 +75,7 @@ fn what_nobody_took_is_shown_and_sent_again_with_the_service_up() {
         return;
     }
     let folder = Folder::new("badmail-up");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let refusing = Sink::start(folder.path(), &["-f", "RCPT"]);
     let port = refusing.port;
     let box_ = Mailroot::start(&home, &["--smart-host", &refusing.url()]);
@@ -146,7 +144,7 @@ fn what_nobody_took_is_sent_again_or_removed_with_the_service_down() {
         return;
     }
     let folder = Folder::new("badmail-down");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let refusing = Sink::start(folder.path(), &["-f", "RCPT"]);
     let port = refusing.port;
     let url = refusing.url();
@@ -188,7 +186,7 @@ fn a_bad_file_that_is_moved_into_pickup_is_sent_again_with_its_envelope() {
         return;
     }
     let folder = Folder::new("badmail-moved");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let refusing = Sink::start(folder.path(), &["-f", "RCPT"]);
     let port = refusing.port;
     let box_ = Mailroot::start(&home, &["--smart-host", &refusing.url()]);
@@ -209,7 +207,7 @@ fn a_bad_file_that_is_moved_into_pickup_is_sent_again_with_its_envelope() {
 #[test]
 fn the_caps_hold_whatever_programs_put_into_pickup() {
     let folder = Folder::new("badmail-caps");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(
         &home,
         &["--set", "badmail.files=9", "--set", "badmail.age=1d"],
@@ -245,7 +243,7 @@ fn the_caps_hold_whatever_programs_put_into_pickup() {
 #[test]
 fn an_old_file_that_is_no_message_is_not_old_badmail() {
     let folder = Folder::new("badmail-old");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &[]);
     for name in ["a", "b"] {
         let path = home.join(format!(".{name}"));
@@ -273,7 +271,7 @@ fn killed_in_the_middle_a_retry_loses_nothing() {
         return;
     }
     let folder = Folder::new("badmail-kill");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let (pickup, bad) = (home.join("pickup"), home.join("badmail"));
     Mailroot::start(&home, &[]).stop();
     // Large enough that the copy takes its time.
@@ -286,7 +284,7 @@ fn killed_in_the_middle_a_retry_loses_nothing() {
     fs::write(bad.join("11.bdr"), "Reason: it is a test\n").unwrap();
     let mut interrupted = 0;
     while interrupted < 5 {
-        let mut command = Command::new(MAILROOT);
+        let mut command = program();
         command
             .args(["badmail", "retry", "11", "--home"])
             .arg(&home);

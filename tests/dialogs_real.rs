@@ -17,9 +17,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, PATIENCE, must};
+use common::{Folder, Mailroot, PATIENCE, user_with};
 use mailroot::smtp::sasl;
 use mailroot::smtp::sasl::codec;
 use mailroot::smtp::sasl::scram::{Binding, Hash, ScramClient};
@@ -85,25 +84,19 @@ fn wish(story: &Story, users: &Path) -> Option<Wish> {
 
 /// A file with the users that the stories know.
 fn users(folder: &Folder) -> PathBuf {
-    let file = folder.path().join("users");
-    for (name, password) in [("tim", "tanstaaftanstaaf"), ("user", "pencil"), ("a", "b")] {
-        let mut command = Command::new(MAILROOT);
-        command.args(["passwd", "--cram-md5", "--users"]);
-        command.arg(&file).arg(name);
-        must(&mut command, format!("{password}\n").as_bytes());
+    for (name, password) in [("tim", "tanstaaftanstaaf"), ("user", "pencil")] {
+        user_with(folder.path(), name, password, &["--cram-md5"]);
     }
-    file
+    user_with(folder.path(), "a", "b", &["--cram-md5"])
 }
 
 fn start(folder: &Folder, configuration: &str) -> Mailroot {
-    let home = folder.path().join("home");
+    let home = folder.home();
     let file = folder.file(
         "mailroot.toml",
         format!("home = \"{}\"\n{configuration}", home.display()),
     );
-    let mut command = Command::new(MAILROOT);
-    command.arg("run").arg(file);
-    Mailroot::spawn(&home, command)
+    Mailroot::run(&home, &file)
 }
 
 #[test]

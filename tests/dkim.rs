@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 
-use common::{Folder, MAILROOT, Mailroot, Talk, command, have, must, run};
+use common::{Folder, Mailroot, command, have, must, program, run};
 
 /// What a next hop got: the MAIL command, and the message with its dots unstuffed.
 struct Got {
@@ -86,7 +86,7 @@ fn key(folder: &Folder, selector: &str, rsa: bool) -> (PathBuf, String) {
         must(Command::new("chmod").arg("600").arg(&file), b"");
     }
     let said = must(
-        Command::new(MAILROOT)
+        program()
             .args([
                 "dkim",
                 if rsa { "show" } else { "new" },
@@ -112,21 +112,17 @@ fn block(file: &Path, selector: &str, forms: &str) -> String {
 }
 
 fn start(folder: &Folder, port: u16, dkim: &str) -> Mailroot {
-    let home = folder.path().join("home");
+    let home = folder.home();
     let text = format!(
         "home = \"{}\"\nhostname = \"box.nas.example\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\n\
          hosts = [\"127.0.0.1:{port}\"]\ntls = \"off\"\n{dkim}",
         home.display()
     );
-    let file = folder.file("mailroot.toml", text);
-    let mut command = Command::new(MAILROOT);
-    command.arg("run").arg(file);
-    Mailroot::spawn(&home, command)
+    Mailroot::run(&home, &folder.file("mailroot.toml", text))
 }
 
 fn send(box_: &Mailroot, from: &str, text: &[u8]) {
-    let mut talk = Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let mut talk = box_.client("printer.lan");
     talk.say("MAIL FROM:<bounces@elsewhere.example> BODY=8BITMIME");
     talk.say("RCPT TO:<b@office.example>");
     assert!(talk.say("DATA").starts_with("354"));
@@ -285,7 +281,7 @@ fn a_key_that_others_can_read_or_that_is_none_is_refused_in_a_sentence() {
     .unwrap();
     for word in ["check", "run"] {
         let config = folder.path().join("mailroot.toml");
-        let (status, why) = run(Command::new(MAILROOT).arg(word).arg(config), b"");
+        let (status, why) = run(program().arg(word).arg(config), b"");
         assert!(
             status.code() == Some(78) && why.contains("neither Ed25519 nor RSA"),
             "{why}"

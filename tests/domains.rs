@@ -4,42 +4,17 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, Talk, have, must};
+use common::{Folder, Mailroot, files, have, must, texts};
 
 const TEXT: &str = "From: a@else.example\r\nTo: b\r\nSubject: hello\r\n\r\nhello\r\n..dot\r\n";
-
-/// A service with this configuration below `home`, `listen` and the name of the host.
-fn start(folder: &Folder, configuration: &str) -> Mailroot {
-    let home = folder.path().join("home");
-    let text = format!(
-        "home = \"{}\"\nhostname = \"box.example\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n{configuration}",
-        home.display()
-    );
-    let file = folder.file("mailroot.toml", text);
-    let mut command = Command::new(MAILROOT);
-    command.arg("run").arg(file);
-    Mailroot::spawn(&home, command)
-}
-
-/// The files of a folder that are messages, sorted.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let all = entries.map(|entry| entry.unwrap().path());
-    let mut all: Vec<PathBuf> = all.filter(|path| path.is_file()).collect();
-    all.sort();
-    all
-}
 
 /// Who gets each message of a drop folder.
 fn receivers(folder: &Path) -> Vec<String> {
     let mut all = Vec::new();
-    for file in files(folder) {
-        let text = fs::read_to_string(file).unwrap();
+    for text in texts(folder) {
         let lines = text
             .lines()
             .filter_map(|line| line.strip_prefix("X-Receiver: "));
@@ -52,15 +27,14 @@ fn receivers(folder: &Path) -> Vec<String> {
 #[test]
 fn each_domain_has_its_folder_its_mailboxes_and_its_other_names() {
     let folder = Folder::new("domains-folders");
-    let mailroot = start(
+    let mailroot = Mailroot::configured(
         &folder,
         "[local]\ndomains = [\"nas.lan\", \"two.lan\"]\nalias_domains = [\"old.lan\"]\n\
          [[domain]]\ndomains = [\"office.example\"]\nalias_domains = [\"office.test\"]\n\
          mailboxes = [\"tim\"]\ndrop = \"drop/office\"\n\
          [[domain]]\ndomains = [\"shared.example\"]\nmailboxes = [\"info\"]\n",
     );
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO client");
+    let mut talk = mailroot.client("client");
     talk.say("MAIL FROM:<a@else.example>");
     for (to, want) in [
         ("Any@nas.lan", "250 "),
@@ -77,9 +51,7 @@ fn each_domain_has_its_folder_its_mailboxes_and_its_other_names() {
         let said = talk.say(&format!("RCPT TO:<{to}>"));
         assert!(said.starts_with(want), "{to}: {said}");
     }
-    talk.say("DATA");
-    talk.raw(TEXT.as_bytes());
-    assert!(talk.say(".").starts_with("250 "));
+    assert!(talk.data(TEXT).starts_with("250 "));
     // What no client can be told at once comes back to its sender, whose mailbox is here.
     fs::write(
         mailroot.home.join("pickup/late"),
@@ -99,10 +71,8 @@ fn each_domain_has_its_folder_its_mailboxes_and_its_other_names() {
             "tim@office.example Tim@office.example"
         ]
     );
-    let report = files(&office)
+    let report: Vec<String> = texts(&office)
         .into_iter()
-        .map(|file| fs::read_to_string(file).unwrap());
-    let report: Vec<String> = report
         .filter(|text| text.contains("multipart/report"))
         .collect();
     assert_eq!(report.len(), 1);
@@ -116,12 +86,11 @@ fn each_domain_has_its_folder_its_mailboxes_and_its_other_names() {
 #[test]
 fn a_full_folder_stops_its_own_domain_alone() {
     let folder = Folder::new("domains-quota");
-    let mailroot = start(
+    let mailroot = Mailroot::configured(
         &folder,
         "[local]\ndomains = [\"nas.lan\"]\n[[domain]]\ndomains = [\"small.lan\"]\ndrop = \"small\"\ndrop_files = 1\n",
     );
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO client");
+    let mut talk = mailroot.client("client");
     for to in ["a@small.lan", "b@small.lan", "c@nas.lan"] {
         talk.send("a@else.example", &[to], TEXT);
     }
@@ -136,11 +105,7 @@ fn a_full_folder_stops_its_own_domain_alone() {
     let first = files(&small);
     assert_eq!(first.len(), 1);
     fs::remove_file(&first[0]).unwrap();
-    let mut retry = Command::new(MAILROOT);
-    must(
-        retry.args(["queue", "retry", "--home"]).arg(&mailroot.home),
-        b"",
-    );
+    mailroot.ask(&["queue", "retry"]);
     mailroot.completed(3);
     assert_eq!(receivers(&small), ["b@small.lan"]);
     mailroot.stop();
@@ -154,9 +119,8 @@ fn what_is_queued_keeps_its_recipients_over_a_reload_and_a_kill() {
         "[local]\ndomains = [\"nas.lan\"]\ndrop_files = 1\n[aliases]\nfile = \"{}\"\n",
         aliases.display()
     );
-    let mailroot = start(&folder, &configuration);
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO client");
+    let mailroot = Mailroot::configured(&folder, &configuration);
+    let mut talk = mailroot.client("client");
     talk.send("a@nas.lan", &["filler@nas.lan"], TEXT);
     mailroot.completed(1);
     talk.send("a@nas.lan", &["root"], TEXT);
@@ -188,7 +152,7 @@ fn what_is_queued_keeps_its_recipients_over_a_reload_and_a_kill() {
     let home = mailroot.home.clone();
     mailroot.kill();
     fs::remove_dir_all(home.join("drop")).unwrap();
-    let mailroot = start(
+    let mailroot = Mailroot::configured(
         &folder,
         &configuration.replace("drop_files = 1", "drop_files = 10"),
     );
@@ -222,13 +186,12 @@ fn a_maildir_reader_finds_each_mailbox() {
         return;
     }
     let folder = Folder::new("domains-maildir");
-    let mailroot = start(
+    let mailroot = Mailroot::configured(
         &folder,
         "[local]\ndomains = [\"nas.lan\"]\nmailboxes = [\"tim\", \"../../up\", \"info@nas.lan\"]\nformat = \"maildir\"\n\
          [[domain]]\ndomains = [\"all.lan\"]\ndrop = \"all\"\nformat = \"maildir\"\n",
     );
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO client");
+    let mut talk = mailroot.client("client");
     let to = [
         "Tim@nas.lan",
         "../../up@nas.lan",

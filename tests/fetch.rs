@@ -6,10 +6,9 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
-use common::{Folder, MAILROOT, Mailroot, Talk, have, must, user};
+use common::{Folder, Mailroot, Talk, have, must, user};
 
 /// `\0tim\0hunter2` and `\0eve\0hunter2`.
 const TIM: &str = "AUTH PLAIN AHRpbQBodW50ZXIy";
@@ -17,7 +16,6 @@ const EVE: &str = "AUTH PLAIN AGV2ZQBodW50ZXIy";
 
 struct Post {
     service: Mailroot,
-    home: PathBuf,
     file: PathBuf,
     /// The host of office.example.
     office: TcpListener,
@@ -31,7 +29,7 @@ impl Post {
         user(folder.path(), "eve", "hunter2");
         let office = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = office.local_addr().unwrap().port();
-        let home = folder.path().join("home");
+        let home = folder.home();
         let file = folder.file(
             "mailroot.toml",
             format!(
@@ -39,7 +37,7 @@ impl Post {
                  [tls]\nself_signed = true\n[users]\nfile = '{}'\n[access]\netrn = ['127.0.0.1']\n\
                  [limits]\nerrors = 100\n\
                  [[route]]\nto = ['office.example', '*.office.example']\nvia = 'hold'\nhosts = ['127.0.0.1:{port}']\n\
-                 tls = 'off'\nconnections = 1\nfetched_by = ['tim']\ngreeting_timeout = '2s'\ncommand_timeout = '2s'\n\
+                 tls = 'off'\nconnections = 1\nfetched_by = ['tim']\ngreeting_timeout = '5s'\ncommand_timeout = '5s'\n\
                  [[route]]\nto = ['shop.example']\nvia = 'hold'\nfetched_by = ['eve']\n\
                  [[route]]\nhosts = ['127.0.0.1:9']\ntls = 'off'\n",
                 home.display(),
@@ -47,8 +45,7 @@ impl Post {
             ),
         );
         Self {
-            service: start(&file, &home),
-            home,
+            service: Mailroot::run(&home, &file),
             file,
             office,
             _folder: folder,
@@ -69,9 +66,7 @@ impl Post {
     }
 
     fn queue(&self) -> String {
-        let mut command = Command::new(MAILROOT);
-        command.args(["queue", "list", "--home"]).arg(&self.home);
-        must(&mut command, b"")
+        self.service.ask(&["queue", "list"])
     }
 
     /// A connection of this user that has asked for its mail.
@@ -82,12 +77,6 @@ impl Post {
         let reply = talk.say(atrn);
         (talk, reply)
     }
-}
-
-fn start(file: &Path, home: &Path) -> Mailroot {
-    let mut command = Command::new(MAILROOT);
-    command.arg("run").arg(file);
-    Mailroot::spawn(home, command)
 }
 
 /// Plays the host of a domain on a connection, with these replies to RCPT and to the dot; the subjects it got.
@@ -354,9 +343,10 @@ fn what_a_failing_host_did_not_take_is_held_on_and_nothing_is_lost() {
     drop(stream);
     // The power fails while it is under way.
     let talk = again("a cut");
+    let home = post.service.home.clone();
     post.service.kill();
     drop(talk);
-    let service = start(&post.file, &post.home);
+    let service = Mailroot::run(&home, &post.file);
     let mut talk = Talk::connect(service.address);
     for (line, want) in [("EHLO x", "250"), (TIM, "235"), ("ATRN", "250 2.0.0")] {
         let reply = talk.say(line);
@@ -407,7 +397,7 @@ while True:
     else:
         say("250 ok")
 "#;
-    let mut command = Command::new("python3");
+    let mut command = std::process::Command::new("python3");
     command.args(["-c", script, &post.service.port().to_string()]);
     let out = must(&mut command, b"");
     assert_eq!(out, "True\n250\nSubject: secret\n");

@@ -61,7 +61,7 @@ fn files_that_come_all_at_once_are_delivered_once_each() {
         return;
     }
     let folder = Folder::new("flood");
-    let (stage, home) = (folder.path().join("stage"), folder.path().join("home"));
+    let (stage, home) = (folder.path().join("stage"), folder.home());
     let sink = Sink::start(folder.path(), &[]);
     let service = Mailroot::start(&home, &["--smart-host", &sink.url()]);
     write(&stage);
@@ -99,7 +99,7 @@ fn with_five_kills_in_the_middle_nothing_is_lost() {
         return;
     }
     let folder = Folder::new("flood-kills");
-    let (stage, home) = (folder.path().join("stage"), folder.path().join("home"));
+    let (stage, home) = (folder.path().join("stage"), folder.home());
     let sink = Sink::start(folder.path(), &[]);
     let url = sink.url();
     let args = ["--smart-host", url.as_str()];

@@ -219,8 +219,7 @@ fn a_disk_filled_by_fifty_senders_keeps_every_250_and_drains_to_empty() {
         arrived.difference(&heard.kept).count()
     );
     // And mail comes in again, although the other one's file is still there.
-    let mut talk = Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let mut talk = box_.client("printer.lan");
     let reply = talk.send(
         "a@nas.example",
         &["b@office.example"],
@@ -241,8 +240,7 @@ fn a_disk_without_inodes_refuses_large_mail_before_data_and_takes_small_mail() {
         &disk.0.join("home"),
         &["--local", "nas.example", "--set", "limits.free_bytes=1MB"],
     );
-    let mut talk = Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let mut talk = box_.client("printer.lan");
     let small = "Subject: s\r\n\r\nsmall\r\n";
     // The journal's own files are made with the first message.
     let reply = talk.send("", &["b@nas.example"], small);

@@ -4,62 +4,28 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::path::Path;
 
-use common::{Folder, MAILROOT, Mailroot, PATIENCE, Sink, Talk, free_port, have};
+use common::{Folder, Mailroot, Sink, files, free_port, have, until, until_true};
 
-/// A service with this configuration behind the usual lines.
-fn start(folder: &Folder, more: &str) -> Mailroot {
-    let home = folder.path().join("home");
-    let text = format!(
-        "home = '{}'\nhostname = 'box.example'\n{more}\n[[listen]]\naddress = '127.0.0.1:0'\n",
-        home.display()
-    );
-    let file = folder.file("mailroot.toml", text);
-    let mut command = Command::new(MAILROOT);
-    // What is in our environment is none of its business.
-    command
-        .arg("run")
-        .arg(file)
-        .env("MAILROOT_PASSWORD", "hunter2");
-    Mailroot::spawn(&home, command)
+/// A service with this configuration, and with something in its environment that is no program's business.
+fn start(folder: &Folder, configuration: &str) -> Mailroot {
+    Mailroot::configured_with(folder, configuration, |command| {
+        command.env("MAILROOT_PASSWORD", "hunter2");
+    })
 }
 
-fn script(folder: &Folder, name: &str, text: &str) -> PathBuf {
-    let path = folder.file(name, format!("#!/bin/sh\n{text}\n"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-fn send(mailroot: &Mailroot, from: &str, subject: &str) -> String {
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO cam.lan");
+fn send(mailroot: &Mailroot, from: &str, subject: &str) {
     let text = format!("Subject: {subject}\r\n\r\nhello\r\n");
-    let reply = talk.send(from, &["owner@box.example", "second@box.example"], &text);
-    assert!(reply.starts_with("250"), "{reply}");
-    reply
+    mailroot.submit(from, &["owner@box.example", "second@box.example"], &text);
 }
 
-/// The files of a folder that have this in them.
+/// The files of a folder that have this in them; one may be gone again or half written.
 fn with(folder: &Path, text: &str) -> Vec<String> {
-    let all = fs::read_dir(folder).unwrap();
-    all.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap_or_default())
+    let all = files(folder).into_iter();
+    all.map(|file| fs::read_to_string(file).unwrap_or_default())
         .filter(|found| found.contains(text))
         .collect()
-}
-
-fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = done() {
-            return found;
-        }
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -67,8 +33,7 @@ fn a_message_is_seen_before_it_goes_and_may_be_refused() {
     let folder = Folder::new("hooks-arrival");
     let seen = folder.path().join("seen");
     fs::create_dir(&seen).unwrap();
-    let look = script(
-        &folder,
+    let look = folder.script(
         "look",
         &format!(
             "cat >{0}/$MAILROOT_ID.eml\nenv >{0}/$MAILROOT_ID.env\n\
@@ -76,8 +41,7 @@ fn a_message_is_seen_before_it_goes_and_may_be_refused() {
             seen.display()
         ),
     );
-    let note = script(
-        &folder,
+    let note = folder.script(
         "note",
         &format!(
             "{{ echo $MAILROOT_EVENT; echo $1; echo $MAILROOT_FILE; echo $MAILROOT_WHY; cat; }} \
@@ -149,8 +113,7 @@ fn a_message_is_seen_before_it_goes_and_may_be_refused() {
 fn a_program_that_hangs_fails_or_is_missing_costs_no_mail() {
     let folder = Folder::new("hooks-hang");
     // Half of them hang, and none reads what it is given.
-    let hang = script(
-        &folder,
+    let hang = folder.script(
         "hang",
         "[ \"$MAILROOT_SENDER\" = slow@cam.lan ] || exit 3\nsleep 1000 &\nwait",
     );
@@ -182,8 +145,7 @@ fn a_program_that_hangs_fails_or_is_missing_costs_no_mail() {
 #[test]
 fn a_large_message_goes_whole_into_a_slow_program() {
     let folder = Folder::new("hooks-large");
-    let count = script(
-        &folder,
+    let count = folder.script(
         "count",
         &format!("sleep 0.2; wc -c >{}/count", folder.path().display()),
     );
@@ -195,11 +157,9 @@ fn a_large_message_goes_whole_into_a_slow_program() {
             count.display(),
         ),
     );
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO cam.lan");
     let line = format!("{}\r\n", "x".repeat(70));
     let text = format!("Subject: large\r\n\r\n{}", line.repeat(10_000));
-    talk.send("cam@cam.lan", &["owner@box.example"], &text);
+    mailroot.submit("cam@cam.lan", &["owner@box.example"], &text);
     let counted = until("it is counted", || {
         let text = fs::read_to_string(folder.path().join("count")).ok()?;
         text.trim().parse::<usize>().ok()
@@ -220,8 +180,7 @@ fn the_state_of_a_way_is_told() {
     }
     let folder = Folder::new("hooks-way");
     let port = free_port();
-    let tell = script(
-        &folder,
+    let tell = folder.script(
         "tell",
         &format!(
             "echo \"$MAILROOT_EVENT $MAILROOT_WAY $MAILROOT_WHY\" >>{}/told",
@@ -239,19 +198,13 @@ fn the_state_of_a_way_is_told() {
     );
     send(&mailroot, "cam@cam.lan", "hello");
     let told = || fs::read_to_string(folder.path().join("told")).unwrap_or_default();
-    until("it is down", || {
-        told()
-            .contains(&format!("down [127.0.0.1]:{port} "))
-            .then_some(())
-    });
+    let down = format!("down [127.0.0.1]:{port} ");
+    until_true("it is down", || told().contains(&down));
     assert!(told().contains("connection refused"), "{}", told());
     mailroot.wait_count("more probes failed", 3, |line| line.contains(" way-down "));
     let _sink = Sink::start_at(folder.path(), "sink", "127.0.0.1", port, &[]);
     mailroot.completed(1);
-    until("it is well", || {
-        told()
-            .contains(&format!("well [127.0.0.1]:{port}"))
-            .then_some(())
-    });
+    let well = format!("well [127.0.0.1]:{port}");
+    until_true("it is well", || told().contains(&well));
     mailroot.stop();
 }

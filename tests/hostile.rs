@@ -24,7 +24,7 @@ fn service(folder: &Folder, limits: &[&str]) -> Mailroot {
     for limit in limits {
         args.extend(["--set", limit]);
     }
-    Mailroot::start(&folder.path().join("home"), &args)
+    Mailroot::start(&folder.home(), &args)
 }
 
 /// Connects from this address of the loopback network.

@@ -7,9 +7,8 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, Sink, free_port, must, run};
+use common::{Folder, Mailroot, Sink, free_port, must, program, run};
 use mailroot::config::iis::{Property, properties};
 use mailroot::config::lookup;
 use mailroot::config::schema::ROWS;
@@ -173,7 +172,7 @@ fn the_settings_and_the_page_say_the_same_of_iis() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let page = must(Command::new(MAILROOT).args(["help", "iis"]), b"");
+    let page = must(program().args(["help", "iis"]), b"");
     assert!(
         page.contains("| MaxRecipients | 100 | 100 | `limits.recipients` | 1000 |"),
         "{page}"
@@ -213,7 +212,7 @@ fn a_metabase_becomes_what_is_expected() {
         let out = folder.path().join("out");
         fs::create_dir(&out).unwrap();
         let source = metabase(&folder, name);
-        let mut command = Command::new(MAILROOT);
+        let mut command = program();
         command.arg("import-iis").arg(source).arg("--out").arg(&out);
         must(&mut command, b"");
         let (status, text) = run(&mut command, b"");
@@ -231,7 +230,7 @@ fn a_metabase_becomes_what_is_expected() {
                 fs::read_to_string(&want).unwrap(),
                 "{name}, server {number}"
             );
-            let said = must(Command::new(MAILROOT).arg("check").arg(&file), b"");
+            let said = must(program().arg("check").arg(&file), b"");
             assert!(said.ends_with(": good\n"), "{said}");
             assert!(got.contains("dot_stuffed = \"always\""));
         }
@@ -267,7 +266,7 @@ fn a_damaged_metabase_gets_a_sentence_and_leaves_nothing() {
         let file = folder.file(name, bytes);
         let out = folder.path().join("out");
         fs::create_dir_all(&out).unwrap();
-        let mut command = Command::new(MAILROOT);
+        let mut command = program();
         let (status, text) = run(
             command.arg("import-iis").arg(&file).arg("--out").arg(&out),
             b"",
@@ -276,7 +275,7 @@ fn a_damaged_metabase_gets_a_sentence_and_leaves_nothing() {
         assert!(text.contains(want), "{name}: {text}");
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
     }
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     let (status, _) = run(command.args(["import-iis", "/nowhere/MetaBase.xml"]), b"");
     assert_eq!(status.code(), Some(66));
 }
@@ -299,15 +298,15 @@ fn an_imported_server_runs_and_treats_mail_as_iis_did() {
         )
         .replace("[192.0.2.25]", "[127.0.0.1]");
     let source = folder.file("MetaBase.xml", text);
-    let home = folder.path().join("home");
-    let mut command = Command::new(MAILROOT);
+    let home = folder.home();
+    let mut command = program();
     command
         .arg("import-iis")
         .arg(source)
         .arg("--out")
         .arg(folder.path());
     must(command.arg("--home").arg(&home), b"");
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command
         .arg("run")
         .arg(folder.path().join("mailroot-1.toml"));
@@ -342,7 +341,7 @@ fn helo_is_said_at_once_where_a_route_wants_it() {
     }
     let folder = Folder::new("import-helo");
     let sink = Sink::start(folder.path(), &[]);
-    let home = folder.path().join("home");
+    let home = folder.home();
     for (ehlo, protocol) in [("true", "ESMTP"), ("false", "SMTP")] {
         let set = format!("route.ehlo={ehlo}");
         let args = ["--smart-host", &sink.url(), "--set", &set];

@@ -8,19 +8,12 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Folder, MAILROOT, Mailroot, Talk, free_port, must, run};
+use common::{Folder, Mailroot, ask, free_port, must, on, run};
 
 const TEXT: &str = "From: a@nas.example\r\nTo: b@office.example\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\
                     Message-ID: <1@nas.example>\r\n\r\n";
-
-fn mailroot(args: &[&str], home: &Path) -> Command {
-    let mut command = Command::new(MAILROOT);
-    command.args(args).arg("--home").arg(home);
-    command
-}
 
 fn dead() -> String {
     format!("smtp://127.0.0.1:{}?tls=off", free_port())
@@ -29,8 +22,7 @@ fn dead() -> String {
 /// A home with a small and a large message waiting for a next hop that is not there, the service ended in order.
 fn filled(home: &Path) {
     let box_ = Mailroot::start(home, &["--smart-host", &dead()]);
-    let mut talk = Talk::connect(box_.address);
-    assert!(talk.say("EHLO printer.lan").starts_with("250"));
+    let mut talk = box_.client("printer.lan");
     for line in [
         "MAIL FROM:<a@nas.example> RET=HDRS ENVID=q+3D1",
         "RCPT TO:<b@office.example> NOTIFY=NEVER",
@@ -78,17 +70,17 @@ fn essence(text: &str) -> (Vec<String>, String) {
 #[test]
 fn an_exported_queue_can_be_imported_elsewhere_and_nothing_of_it_changes() {
     let folder = Folder::new("export");
-    let (home, other) = (folder.path().join("home"), folder.path().join("other"));
+    let (home, other) = (folder.home(), folder.path().join("other"));
     filled(&home);
     let before = snapshot(&home.join("queue"));
 
-    let verified = must(&mut mailroot(&["queue", "verify"], &home), b"");
+    let verified = ask(&home, &["queue", "verify"]);
     assert!(
         verified.starts_with("2 messages, 0 of them held, ")
             && verified.ends_with("everything can be read\n"),
         "{verified}"
     );
-    let dump = must(&mut mailroot(&["journal", "dump"], &home), b"");
+    let dump = ask(&home, &["journal", "dump"]);
     for part in [
         "journal-0.seg segment 1, 1048576 bytes",
         "by smtp (127.0.0.1 (printer.lan))",
@@ -100,7 +92,7 @@ fn an_exported_queue_can_be_imported_elsewhere_and_nothing_of_it_changes() {
         assert!(dump.contains(part), "no {part:?} in:\n{dump}");
     }
     let out = folder.path().join("out");
-    let export = || mailroot(&["queue", "export", out.to_str().unwrap()], &home);
+    let export = || on(&home, &["queue", "export", out.to_str().unwrap()]);
     let listed = must(&mut export(), b"");
     assert!(listed.contains("2 messages written"), "{listed}");
     let first = snapshot(&out);
@@ -133,19 +125,16 @@ fn an_exported_queue_can_be_imported_elsewhere_and_nothing_of_it_changes() {
 
     // Into another home, whose service is down; it takes them when it starts, and exports them the same.
     let import = ["queue", "import", out.to_str().unwrap()];
-    let (status, why) = run(&mut mailroot(&import, &other), b"");
+    let (status, why) = run(&mut on(&other, &import), b"");
     assert!(!status.success(), "there is no such home yet: {why}");
     Mailroot::start(&other, &[]).stop();
-    let imported = must(&mut mailroot(&import, &other), b"");
+    let imported = ask(&other, &import);
     assert!(imported.contains("2 files are in "), "{imported}");
     let box_ = Mailroot::start(&other, &["--smart-host", &dead()]);
     box_.wait_count("both are taken", 2, |l| l.contains(" accepted id="));
     box_.stop();
     let again = folder.path().join("again");
-    must(
-        &mut mailroot(&["queue", "export", again.to_str().unwrap()], &other),
-        b"",
-    );
+    ask(&other, &["queue", "export", again.to_str().unwrap()]);
     let all = |files: BTreeMap<String, (Vec<u8>, i64, i64)>| -> Vec<_> {
         let texts = files.into_values().map(|f| String::from_utf8(f.0).unwrap());
         let mut all: Vec<_> = texts.map(|text| essence(&text)).collect();
@@ -158,9 +147,9 @@ fn an_exported_queue_can_be_imported_elsewhere_and_nothing_of_it_changes() {
 #[test]
 fn damage_is_found_by_verify_and_dump_and_costs_one_message() {
     let folder = Folder::new("damage");
-    let home = folder.path().join("home");
+    let home = folder.home();
     filled(&home);
-    let dump = must(&mut mailroot(&["journal", "dump"], &home), b"");
+    let dump = ask(&home, &["journal", "dump"]);
     let line = dump
         .lines()
         .find(|l| l.contains("a@nas.example -> b@"))
@@ -176,14 +165,14 @@ fn damage_is_found_by_verify_and_dump_and_costs_one_message() {
     file.write_all_at(&[byte[0] ^ 1], offset + 40).unwrap();
     let before = snapshot(&home.join("queue"));
 
-    let (status, said) = run(&mut mailroot(&["queue", "verify"], &home), b"");
+    let (status, said) = run(&mut on(&home, &["queue", "verify"]), b"");
     assert_eq!(status.code(), Some(65), "{said}");
     let told = format!("from {offset} on cannot be read");
     assert!(
         said.contains("1 messages, ") && said.contains(&told),
         "{said}"
     );
-    let (status, said) = run(&mut mailroot(&["journal", "dump"], &home), b"");
+    let (status, said) = run(&mut on(&home, &["journal", "dump"]), b"");
     assert_eq!(status.code(), Some(65), "{said}");
     assert!(said.contains("DAMAGE: cannot be read"), "{said}");
     // The other one's body file is shorter than it was.
@@ -194,12 +183,12 @@ fn damage_is_found_by_verify_and_dump_and_costs_one_message() {
     let body = body.next().unwrap().path();
     let whole = fs::read(&body).unwrap();
     fs::write(&body, &whole[..whole.len() - 1]).unwrap();
-    let (status, said) = run(&mut mailroot(&["queue", "verify"], &home), b"");
+    let (status, said) = run(&mut on(&home, &["queue", "verify"]), b"");
     assert!(said.contains("its body file is too short"), "{said}");
     assert_eq!(status.code(), Some(65));
     let out = folder.path().join("out");
     let (status, said) = run(
-        &mut mailroot(&["queue", "export", out.to_str().unwrap()], &home),
+        &mut on(&home, &["queue", "export", out.to_str().unwrap()]),
         b"",
     );
     assert!(said.contains("0 messages written"), "{said}");
@@ -217,20 +206,19 @@ fn damage_is_found_by_verify_and_dump_and_costs_one_message() {
     let box_ = Mailroot::start(&home, &["--smart-host", &dead()]);
     let said = box_.wait_for("it tells", |l| l.contains(" recovered "));
     assert!(said.contains("1 stretches of the journal"), "{said}");
-    let list = must(&mut mailroot(&["queue", "list"], &home), b"");
+    let list = ask(&home, &["queue", "list"]);
     assert!(list.contains("<> -> e@office.example"), "{list}");
 }
 
 #[test]
 fn a_batch_costs_each_message_its_wait_and_no_message() {
     let folder = Folder::new("batch");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let url = dead();
     let args = ["--smart-host", &url, "--set", "durability=batch 50ms"];
     let box_ = Mailroot::start(&home, &args);
     let begun = Instant::now();
-    let mut talk = Talk::connect(box_.address);
-    assert!(talk.say("EHLO printer.lan").starts_with("250"));
+    let mut talk = box_.client("printer.lan");
     for _ in 0..8 {
         assert!(
             talk.send("", &["b@office.example"], TEXT)
@@ -239,32 +227,31 @@ fn a_batch_costs_each_message_its_wait_and_no_message() {
     }
     assert!(begun.elapsed() >= 8 * Duration::from_millis(50));
     box_.kill();
-    let list = must(&mut mailroot(&["queue", "list"], &home), b"");
+    let list = ask(&home, &["queue", "list"]);
     assert_eq!(list.matches(" -> b@office.example").count(), 8, "{list}");
 }
 
 #[test]
 fn a_second_service_on_a_home_says_who_has_it_and_touches_nothing() {
     let folder = Folder::new("second");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &["--smart-host", &dead()]);
     let held = format!("process {} already runs on this home", box_.pid());
-    let mut second = mailroot(&["run", "--listen", "127.0.0.1:0"], &home);
+    let mut second = on(&home, &["run", "--listen", "127.0.0.1:0"]);
     let (status, why) = run(&mut second, b"");
     assert!(!status.success() && why.contains(&held), "{status}: {why}");
     let out = folder.path().join("out");
     let out = out.to_str().unwrap();
     for words in [&["queue", "verify"][..], &["queue", "export", out]] {
-        let (status, why) = run(&mut mailroot(words, &home), b"");
+        let (status, why) = run(&mut on(&home, words), b"");
         assert!(!status.success() && why.contains(&held), "{words:?}: {why}");
     }
-    let mut talk = Talk::connect(box_.address);
-    assert!(talk.say("EHLO printer.lan").starts_with("250"));
+    let mut talk = box_.client("printer.lan");
     assert!(
         talk.send("", &["b@office.example"], TEXT)
             .starts_with("250")
     );
     // A dump looks over the service's shoulder.
-    let dump = must(&mut mailroot(&["journal", "dump"], &home), b"");
+    let dump = ask(&home, &["journal", "dump"]);
     assert!(dump.contains("<> -> b@office.example"), "{dump}");
 }

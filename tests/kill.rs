@@ -105,7 +105,7 @@ fn what_got_its_250_survives_twenty_kills() {
     }
     let folder = Folder::new("kill");
     let sink = Sink::start(folder.path(), &[]);
-    let home = folder.path().join("home");
+    let home = folder.home();
     let args = ["--smart-host", &sink.url()];
     let acked = Arc::new(Acked::default());
     for round in 1..=20 {

@@ -114,7 +114,7 @@ fn each_refusal_names_its_limit() {
             "smtp://127.0.0.1:9?tls=off",
         ];
         args.extend(set.iter().flat_map(|one| ["--set", *one]));
-        let service = Mailroot::start(&folder.path().join("home"), &args);
+        let service = Mailroot::start(&folder.home(), &args);
         let mut stream = TcpStream::connect(service.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
@@ -144,7 +144,7 @@ fn places_are_limited_for_all_and_for_each() {
     ] {
         let folder = Folder::new(key);
         let set = format!("limits.{key}=2");
-        let service = Mailroot::start(&folder.path().join("home"), &["--set", &set]);
+        let service = Mailroot::start(&folder.home(), &["--set", &set]);
         let _one = Talk::connect(service.address);
         let two = Talk::connect(service.address);
         let mut third = TcpStream::connect(service.address).unwrap();

@@ -11,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use common::{
-    Folder, MAILROOT, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, must, run, user,
+    Folder, MAILROOT, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, must, program, run,
+    user,
 };
 
 /// What every Python script below begins with: a client that believes any certificate, and short replies.
@@ -44,10 +45,7 @@ fn python(script: &str, port: u16, args: &[&str]) -> String {
 /// The one file in the drop folder, waited for by the log.
 fn dropped(service: &Mailroot, count: usize) -> Vec<String> {
     service.completed(count);
-    let mut all: Vec<String> = fs::read_dir(service.home.join("drop"))
-        .unwrap()
-        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
+    let mut all = service.dropped();
     all.sort();
     all
 }
@@ -64,7 +62,7 @@ fn starttls_works_out_of_the_box_and_forgets_what_came_before_it() {
     }
     let folder = Folder::new("starttls");
     let service = Mailroot::start(
-        &folder.path().join("home"),
+        &folder.home(),
         &[
             "--set",
             "tls.self_signed=true",
@@ -163,7 +161,7 @@ fn implicit_tls_greets_inside_and_a_changed_certificate_is_shown_at_once() {
         folder.path().join("box.pem").display()
     );
     let service = Mailroot::start(
-        &folder.path().join("home"),
+        &folder.home(),
         &[
             "--set",
             &certificate,
@@ -223,7 +221,7 @@ fn users_log_in_with_each_mechanism_and_may_relay() {
     let sink = Sink::start(folder.path(), &[]);
     let users = user(folder.path(), "tim@nas.lan", "hunter2");
     let service = Mailroot::start(
-        &folder.path().join("home"),
+        &folder.home(),
         &[
             "--smart-host",
             &sink.url(),
@@ -318,8 +316,7 @@ said(c.docmd("*"))
             command.env("MAILROOT_PASSWORD", "hunter2");
         },
     );
-    let mut talk = Talk::connect(other.address);
-    talk.say("EHLO x");
+    let mut talk = other.client("x");
     let text = "Subject: scram\r\n\r\nhello\r\n";
     let reply = talk.send("a@x.example", &["b@office.example"], text);
     assert!(reply.starts_with("250"), "{reply}");
@@ -366,7 +363,7 @@ attempt(lambda: c.auth("PLAIN", c.auth_plain)[0])
     service.wait_for("the owner is told", |l| l.contains("chmod 600"));
     fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(python(login, service.port(), &[]), "ok 235\n");
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command
         .args(["passwd", "--delete", "tim@nas.lan", "--users"])
         .arg(&users);
@@ -382,7 +379,7 @@ fn guessing_passwords_gets_slower_and_a_login_ends_that() {
     let folder = Folder::new("guess");
     let users = user(folder.path(), "tim", "hunter2");
     let service = Mailroot::start(
-        &folder.path().join("home"),
+        &folder.home(),
         &[
             "--set",
             &format!("users.file={}", users.display()),
@@ -392,8 +389,7 @@ fn guessing_passwords_gets_slower_and_a_login_ends_that() {
             "nas.lan",
         ],
     );
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO x");
+    let mut talk = service.client("x");
     let reply = talk.say("MAIL FROM:<a@x.example>");
     assert!(reply.starts_with("530 5.7.0"), "{reply}");
     // "\0tim\0tan", "\0tim\0hunter2"
@@ -417,8 +413,7 @@ fn guessing_passwords_gets_slower_and_a_login_ends_that() {
         l.contains(" accepted ") && l.contains("as tim")
     });
     let again = std::time::Instant::now();
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO x");
+    let mut talk = service.client("x");
     assert!(talk.say(wrong).starts_with("535"));
     assert!(
         again.elapsed().as_millis() < 1000,
@@ -451,7 +446,7 @@ fn clients_behind_a_load_balancer_are_who_it_says() {
     let folder = Folder::new("proxy");
     let users = user(folder.path(), "tim", "hunter2");
     let service = Mailroot::start(
-        &folder.path().join("home"),
+        &folder.home(),
         &[
             "--set",
             "listen.proxy_from=127.0.0.0/8",
@@ -515,7 +510,7 @@ fn clients_behind_a_load_balancer_are_who_it_says() {
 fn a_unix_socket_is_a_listener_that_may_relay() {
     let folder = Folder::new("unix");
     let path = folder.path().join("smtp.sock");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let address = format!("{}", path.display());
     let service = Mailroot::start(&home, &["--listen", &address, "--set", "access.relay="]);
     let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -549,7 +544,7 @@ os.set_inheritable(3, True)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES="smtp")
 os.execv(sys.argv[2], sys.argv[2:])
 "#;
-    let home = folder.path().join("home");
+    let home = folder.home();
     let mut command = Command::new("python3");
     command.args(["-c", script, &port.to_string(), MAILROOT, "run", "--home"]);
     command.arg(&home).args(["--listen", "systemd:smtp"]);
@@ -562,7 +557,7 @@ os.execv(sys.argv[2], sys.argv[2:])
     );
     service.stop();
 
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command
         .args(["run", "--home"])
         .arg(&home)

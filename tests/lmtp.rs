@@ -5,24 +5,26 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, PATIENCE, Talk, free_port, have, is_root, must};
+use common::{
+    Folder, Mailroot, Running, command, free_port, have, is_root, must, texts, until,
+    wait_until_open,
+};
 
 const TEXT: &str = "From: a@else.example\r\nTo: b\r\nSubject: hello\r\n\r\nhello\r\n..dot\r\n";
 
 /// Dovecot with a private configuration: the users tim and eve, a Unix socket and a port on loopback.
 struct Dovecot {
-    child: Child,
     folder: PathBuf,
     port: u16,
+    running: Option<Running>,
 }
 
 impl Dovecot {
-    fn start(folder: &Path) -> Self {
+    fn new(folder: &Path) -> Self {
         let (dir, port) = (folder.display(), free_port());
         // As root it gives the mail to nobody; anybody else keeps it.
         let (user, group, ids) = if is_root() {
@@ -60,53 +62,42 @@ impl Dovecot {
                 b"",
             );
         }
-        let mut command = common::command("dovecot");
-        command.arg("-F").arg("-c").arg(folder.join("dovecot.conf"));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        common::wait_until_open(port);
-        Self {
-            child,
+        let mut this = Self {
             folder: folder.to_owned(),
             port,
-        }
+            running: None,
+        };
+        this.start();
+        this
+    }
+
+    /// Starts it, or starts it again; both doors are open then.
+    fn start(&mut self) {
+        let mut dovecot = command("dovecot");
+        dovecot.arg("-F").arg("-c");
+        dovecot.arg(self.folder.join("dovecot.conf"));
+        self.running = Some(Running::start(&mut dovecot));
+        wait_until_open(self.port);
+        let socket = self.folder.join("lmtp");
+        until("its socket is open", || UnixStream::connect(&socket).ok());
+    }
+
+    fn stop(&mut self) {
+        self.running = None;
     }
 
     /// The texts of a user's new messages.
     fn mail(&self, user: &str) -> Vec<String> {
-        let Ok(new) = fs::read_dir(self.folder.join("mail").join(user).join("new")) else {
-            return Vec::new();
-        };
-        new.map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
-            .collect()
-    }
-}
-
-impl Drop for Dovecot {
-    fn drop(&mut self) {
-        // Its children end with it only when it is asked.
-        let _ = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        let _ = self.child.wait();
+        texts(&self.folder.join("mail").join(user).join("new"))
     }
 }
 
 fn start(folder: &Folder, host: &str, more: &str) -> Mailroot {
-    let home = folder.path().join("home");
     let text = format!(
-        "home = \"{}\"\nhostname = \"box.example\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
-         [local]\ndomains = [\"office.example\", \"nas.lan\"]\n\
+        "[local]\ndomains = [\"office.example\", \"nas.lan\"]\n\
          [[route]]\nto = [\"office.example\"]\nvia = \"lmtp\"\nhosts = [\"{host}\"]\n{more}",
-        home.display()
     );
-    let file = folder.file("mailroot.toml", text);
-    let mut command = Command::new(MAILROOT);
-    command.arg("run").arg(file);
-    Mailroot::spawn(&home, command)
+    Mailroot::configured(folder, &text)
 }
 
 #[test]
@@ -116,15 +107,14 @@ fn a_mail_store_takes_each_copy_or_says_whose_it_does_not_take() {
     }
     for over_unix in [true, false] {
         let folder = Folder::new(if over_unix { "lmtp-unix" } else { "lmtp-tcp" });
-        let store = Dovecot::start(folder.path());
+        let mut store = Dovecot::new(folder.path());
         let host = if over_unix {
             folder.path().join("lmtp").display().to_string()
         } else {
             format!("127.0.0.1:{}", store.port)
         };
         let mailroot = start(&folder, &host, "");
-        let mut talk = Talk::connect(mailroot.address);
-        talk.say("EHLO client");
+        let mut talk = mailroot.client("client");
         let to = [
             "tim@office.example",
             "nobody@office.example",
@@ -150,11 +140,7 @@ fn a_mail_store_takes_each_copy_or_says_whose_it_does_not_take() {
             log.contains("to=tim@office.example") && log.contains("Saved"),
             "{log}"
         );
-        let report = fs::read_dir(mailroot.home.join("drop"))
-            .unwrap()
-            .next()
-            .unwrap();
-        let report = fs::read_to_string(report.unwrap().path()).unwrap();
+        let report = mailroot.dropped().pop().unwrap();
         assert!(
             report.contains("Final-Recipient: rfc822; nobody@office.example"),
             "{report}"
@@ -164,48 +150,14 @@ fn a_mail_store_takes_each_copy_or_says_whose_it_does_not_take() {
             "{report}"
         );
         // The next one, with the store gone in between: it waits and is not lost.
-        drop(store);
+        store.stop();
         talk.send("sender@nas.lan", &["tim@office.example"], TEXT);
         mailroot.wait_for("the store is away", |line| line.contains("way-down"));
-        let store = Dovecot::start_again(folder.path(), &host);
-        let mut retry = Command::new(MAILROOT);
-        must(
-            retry.args(["queue", "retry", "--home"]).arg(&mailroot.home),
-            b"",
-        );
+        store.start();
+        mailroot.ask(&["queue", "retry"]);
         mailroot.completed(3);
         assert_eq!(store.mail("tim").len(), 2);
         mailroot.stop();
-    }
-}
-
-impl Dovecot {
-    /// On the folder and port of one that has ended.
-    fn start_again(folder: &Path, host: &str) -> Self {
-        let mut command = common::command("dovecot");
-        command.arg("-F").arg("-c").arg(folder.join("dovecot.conf"));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = command.spawn().unwrap();
-        let start = Instant::now();
-        let port = host
-            .rsplit_once(':')
-            .map_or(0, |(_, port)| port.parse().unwrap());
-        if port > 0 {
-            common::wait_until_open(port);
-        } else {
-            while std::os::unix::net::UnixStream::connect(host).is_err() {
-                assert!(start.elapsed() < PATIENCE, "no store at {host}");
-                std::thread::yield_now();
-            }
-        }
-        Self {
-            child,
-            folder: folder.to_owned(),
-            port,
-        }
     }
 }
 
@@ -250,8 +202,7 @@ fn who_got_no_answer_is_tried_again_and_nobody_else() {
     });
     let more = "[delivery]\nretry = [\"1s\"]\njitter = 0\n";
     let mailroot = start(&folder, &path.display().to_string(), more);
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO client");
+    let mut talk = mailroot.client("client");
     talk.send(
         "sender@nas.lan",
         &["one@office.example", "two@office.example"],

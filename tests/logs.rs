@@ -7,15 +7,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, Stdio};
 
 use common::{
-    Folder, MAILROOT, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, is_root, must, run,
-    wait_until_open,
+    Folder, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, is_root, must, program, run,
+    until, until_true, wait_until_open,
 };
 
 const TEXT: &str = "Message-ID: <1@cam.lan>\r\nSubject: top secret\r\n\r\nsecret\r\n";
@@ -25,34 +24,59 @@ const ALL: &str = "log.fields=date,time,c-ip,cs-username,s-sitename,s-computerna
 
 /// All log files by their names.
 fn files(folder: &Path) -> BTreeMap<String, String> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return BTreeMap::new();
-    };
-    entries
-        .map(|entry| {
-            let entry = entry.unwrap();
-            let text = fs::read_to_string(entry.path()).unwrap();
-            (entry.file_name().into_string().unwrap(), text)
-        })
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    common::files(folder)
+        .iter()
+        .map(|path| (name(path), fs::read_to_string(path).unwrap()))
         .collect()
 }
 
-/// Waits until `done` answers something.
-fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = done() {
-            return found;
+/// A service whose log goes elsewhere than to us. It is killed in the end.
+struct Silent {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Silent {
+    /// Starts it with these settings, and waits until it listens.
+    fn start(home: &Path, settings: &[&str], stderr: Stdio) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut command = program();
+        command
+            .args(["run", "--hostname", "box.example", "--listen"])
+            .arg(address.to_string())
+            .arg("--home")
+            .arg(home);
+        for setting in settings {
+            command.args(["--set", setting]);
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::yield_now();
+        let child = command.stderr(stderr).spawn().unwrap();
+        wait_until_open(address.port());
+        Self { child, address }
     }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A client that has greeted it.
+fn client(address: SocketAddr) -> Talk {
+    let mut talk = Talk::connect(address);
+    talk.greet("cam.lan");
+    talk
 }
 
 /// One message with a refused login and a refused recipient, in by SMTP and out to the sink.
 fn one_message(mailroot: &Mailroot) {
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO cam.lan");
+    let mut talk = client(mailroot.address);
     assert!(talk.say("AUTH PLAIN AHNlY3JldABzZWNyZXQ=").starts_with('5'));
     talk.say("MAIL FROM:<>");
     assert!(talk.say("RCPT TO:<no address>").starts_with('5'));
@@ -70,7 +94,7 @@ fn log_of(folder: &Folder, form: &str, more: &[&str]) -> (String, String) {
     for one in more {
         args.extend(["--set", one]);
     }
-    let mailroot = Mailroot::start(&folder.path().join("home"), &args);
+    let mailroot = Mailroot::start(&folder.home(), &args);
     one_message(&mailroot);
     let events = mailroot.stop();
     assert!(events.contains(" accepted id=") && events.contains(" completed id="));
@@ -249,21 +273,18 @@ fn the_dialogue_may_be_among_the_events_and_events_may_go_to_files() {
     }
     let folder = Folder::new("logs-events");
     let sink = Sink::start(folder.path(), &[]);
-    let home = folder.path().join("home");
-    let port = free_port();
-    let mut child = Command::new(MAILROOT)
-        .args(["run", "--hostname", "box.example", "--listen"])
-        .arg(format!("127.0.0.1:{port}"))
-        .args(["--smart-host", &sink.url(), "--home"])
-        .arg(&home)
-        .args(["--set", "log.form=json", "--set", "log.dialogue=true"])
-        .args(["--set", "log.to=files", "--set", "log.directory=here"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_until_open(port);
-    let mut talk = Talk::connect(([127, 0, 0, 1], port).into());
-    talk.say("EHLO cam.lan");
+    let home = folder.home();
+    let host = format!("route.hosts=127.0.0.1:{}", sink.port);
+    let settings = [
+        "log.form=json",
+        "log.dialogue=true",
+        "log.to=files",
+        "log.directory=here",
+        &host,
+        "route.tls=off",
+    ];
+    let mut service = Silent::start(&home, &settings, Stdio::piped());
+    let mut talk = client(service.address);
     talk.send("cam@cam.lan", &["owner@example.org"], TEXT);
     let text = until("it is delivered", || {
         let all = files(&home.join("here"));
@@ -282,25 +303,19 @@ fn the_dialogue_may_be_among_the_events_and_events_may_go_to_files() {
     let name = files(&home.join("here")).into_keys().next().unwrap();
     fs::rename(home.join("here").join(&name), home.join("here/old.log")).unwrap();
     must(
-        Command::new("kill").args(["-HUP", &child.id().to_string()]),
+        Command::new("kill").args(["-HUP", &service.child.id().to_string()]),
         b"",
     );
-    until("the log is in a new file", || {
+    let told = |event: &str| {
         let all = files(&home.join("here"));
-        all.get(&name)?
-            .contains("\"event\":\"reloaded\"")
-            .then_some(())
-    });
+        let event = format!("\"event\":\"{event}\"");
+        all.get(&name).is_some_and(|text| text.contains(&event))
+    };
+    until_true("the log is in a new file", || told("reloaded"));
     // A kill costs no line that was there, and leaves none that is torn.
     talk.send("cam@cam.lan", &["owner@example.org"], TEXT);
-    until("the second is delivered", || {
-        let all = files(&home.join("here"));
-        all.get(&name)?
-            .contains("\"event\":\"completed\"")
-            .then_some(())
-    });
-    child.kill().unwrap();
-    child.wait().unwrap();
+    until_true("the second is delivered", || told("completed"));
+    service.kill();
     let text = files(&home.join("here")).remove(&name).unwrap();
     assert!(
         text.lines()
@@ -308,38 +323,29 @@ fn the_dialogue_may_be_among_the_events_and_events_may_go_to_files() {
         "{text}"
     );
     let mut said = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut said)
-        .unwrap();
+    let mut stderr = service.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
     assert_eq!(said, "", "standard error has nothing");
 }
 
-/// A service that logs by syslog; it is not waited for.
-fn with_syslog(folder: &Folder, to: &str, port: u16) -> std::process::Child {
-    let child = Command::new(MAILROOT)
-        .args(["run", "--hostname", "box.example", "--listen"])
-        .arg(format!("127.0.0.1:{port}"))
-        .arg("--home")
-        .arg(folder.path().join("home"))
-        .args(["--set", "log.to=syslog", "--set"])
-        .arg(format!("log.syslog={to}"))
-        .args(["--set", "log.facility=local3", "--set", "log.dialogue=true"])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_until_open(port);
-    child
+/// A service that logs by syslog.
+fn with_syslog(folder: &Folder, to: &str) -> Silent {
+    let to = format!("log.syslog={to}");
+    let settings = [
+        "log.to=syslog",
+        &to,
+        "log.facility=local3",
+        "log.dialogue=true",
+    ];
+    Silent::start(&folder.home(), &settings, Stdio::null())
 }
 
-fn local_message(port: u16) -> String {
-    let mut talk = Talk::connect(([127, 0, 0, 1], port).into());
-    talk.say("EHLO cam.lan");
+/// A message is taken.
+fn takes_a_message(address: SocketAddr) -> bool {
+    let mut talk = client(address);
     let reply = talk.send("cam@cam.lan", &["owner@example.org"], TEXT);
     talk.say("QUIT");
-    reply
+    reply.starts_with("250")
 }
 
 /// The header of RFC 5424, and what follows it.
@@ -357,14 +363,13 @@ fn is_message(line: &str, kind: &str) -> bool {
 fn syslog_over_a_unix_socket_survives_a_receiver_that_comes_late_and_goes() {
     let folder = Folder::new("logs-unix");
     let path = folder.path().join("log");
-    let port = free_port();
-    let mut child = with_syslog(&folder, path.to_str().unwrap(), port);
-    assert!(local_message(port).starts_with("250"), "nobody listens yet");
+    let service = with_syslog(&folder, path.to_str().unwrap());
+    assert!(takes_a_message(service.address), "nobody listens yet");
     for round in 0..2 {
         let _ = fs::remove_file(&path);
         let receiver = UnixDatagram::bind(&path).unwrap();
         receiver.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert!(local_message(port).starts_with("250"), "{round}");
+        assert!(takes_a_message(service.address), "{round}");
         let mut block = [0; 4096];
         loop {
             let count = receiver.recv(&mut block).expect("a line of the log");
@@ -374,8 +379,6 @@ fn syslog_over_a_unix_socket_survives_a_receiver_that_comes_late_and_goes() {
             }
         }
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]
@@ -383,10 +386,9 @@ fn syslog_over_udp() {
     let folder = Folder::new("logs-udp");
     let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();
-    let port = free_port();
     let to = format!("udp://{}", receiver.local_addr().unwrap());
-    let mut child = with_syslog(&folder, &to, port);
-    assert!(local_message(port).starts_with("250"));
+    let service = with_syslog(&folder, &to);
+    assert!(takes_a_message(service.address));
     let (mut block, mut seen) = ([0; 4096], Vec::new());
     for kind in ["listening", "started", "accepted", "delivered", "completed"] {
         while !seen.iter().any(|line: &String| is_message(line, kind)) {
@@ -394,8 +396,6 @@ fn syslog_over_udp() {
             seen.push(String::from_utf8(block[..count].to_vec()).unwrap());
         }
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 /// One octet-counted message (RFC 6587 s3.4.1).
@@ -412,22 +412,19 @@ fn frame(stream: &mut impl BufRead) -> String {
 fn syslog_over_tcp_counts_octets_and_a_receiver_that_hangs_up_is_called_again() {
     let folder = Folder::new("logs-tcp");
     let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free_port();
     let to = format!("tcp://{}", receiver.local_addr().unwrap());
-    let mut child = with_syslog(&folder, &to, port);
+    let service = with_syslog(&folder, &to);
     for round in 0..2 {
         let (stream, _) = receiver.accept().unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut stream = BufReader::new(stream);
         if round == 0 {
-            assert!(local_message(port).starts_with("250"));
+            assert!(takes_a_message(service.address));
         }
         while !is_message(&frame(&mut stream), "completed") {}
         drop(stream);
-        assert!(local_message(port).starts_with("250"));
+        assert!(takes_a_message(service.address));
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]
@@ -436,12 +433,10 @@ fn a_receiver_that_does_not_read_stops_no_mail_and_the_loss_is_told() {
     let receiver = TcpListener::bind("127.0.0.1:0").unwrap();
     // The kernel takes less for it then.
     rustix::net::sockopt::set_socket_recv_buffer_size(&receiver, 4096).unwrap();
-    let port = free_port();
     let to = format!("tcp://{}", receiver.local_addr().unwrap());
-    let mut child = with_syslog(&folder, &to, port);
+    let service = with_syslog(&folder, &to);
     let (stream, _) = receiver.accept().unwrap();
-    let mut talk = Talk::connect(([127, 0, 0, 1], port).into());
-    talk.say("EHLO cam.lan");
+    let mut talk = client(service.address);
     // Each is a line of the log, or several megabytes together.
     let noise = format!("VRFY {}\r\n", "a".repeat(400));
     for _ in 0..300 {
@@ -450,46 +445,31 @@ fn a_receiver_that_does_not_read_stops_no_mail_and_the_loss_is_told() {
             talk.reply();
         }
     }
-    assert!(local_message(port).starts_with("250"));
+    assert!(takes_a_message(service.address));
     // It wakes up, and hears how much it has missed.
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut stream = BufReader::new(stream);
     while !is_message(&frame(&mut stream), "log-lost") {}
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 #[test]
 fn who_does_not_read_standard_error_stops_no_mail() {
     let folder = Folder::new("logs-stderr");
-    let port = free_port();
-    let mut child = Command::new(MAILROOT)
-        .args(["run", "--hostname", "box.example", "--listen"])
-        .arg(format!("127.0.0.1:{port}"))
-        .arg("--home")
-        .arg(folder.path().join("home"))
-        .args(["--set", "log.dialogue=true"])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_until_open(port);
-    let mut talk = Talk::connect(([127, 0, 0, 1], port).into());
-    talk.say("EHLO cam.lan");
+    let mut service = Silent::start(&folder.home(), &["log.dialogue=true"], Stdio::piped());
+    let mut talk = client(service.address);
     // A pipe holds 64 KiB, and so do we; a line here is some 100 bytes.
     for _ in 0..3000 {
         talk.raw(b"NOOP\r\n");
         talk.reply();
     }
-    assert!(local_message(port).starts_with("250"));
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(takes_a_message(service.address));
+    let mut lines = BufReader::new(service.child.stderr.take().unwrap()).lines();
     let told = lines.find_map(|line| {
         let line = line.unwrap();
         let (_, count) = line.split_once(" log-lost lines=")?;
         Some(count.parse::<u32>().unwrap())
     });
     assert!(told.unwrap() > 1000);
-    child.kill().unwrap();
-    child.wait().unwrap();
 }
 
 /// A file system of this size; `None` when it cannot be had here.
@@ -524,7 +504,7 @@ fn a_full_disk_and_a_removed_file_cost_lines_and_no_mail() {
     // Somebody else has filled it.
     let _ = fs::write(disk.join("foreign"), vec![0; 65_536]);
     let directory = format!("log.directory={}", disk.display());
-    let home = folder.path().join("home");
+    let home = folder.home();
     let args = ["--set", "log.form=ncsa", "--set", &directory];
     let mailroot = Mailroot::start(&home, &args);
     let dialogue = || {
@@ -533,12 +513,12 @@ fn a_full_disk_and_a_removed_file_cost_lines_and_no_mail() {
             .find(|(name, _)| name.starts_with("nc"))
             .map(|(_, text)| text)
     };
-    assert!(local_message(mailroot.port()).starts_with("250"));
+    assert!(takes_a_message(mailroot.address));
     mailroot.wait_for("the trouble is told", |line| {
         line.contains("the log cannot be written: ")
     });
     fs::remove_file(disk.join("foreign")).unwrap();
-    assert!(local_message(mailroot.port()).starts_with("250"));
+    assert!(takes_a_message(mailroot.address));
     until("the log goes on", || {
         dialogue().filter(|text| text.contains("DATA -?<1@cam.lan>"))
     });
@@ -546,7 +526,7 @@ fn a_full_disk_and_a_removed_file_cost_lines_and_no_mail() {
     // Somebody removes the file, too.
     let name = files(&disk).into_keys().find(|name| name.starts_with("nc"));
     fs::remove_file(disk.join(name.unwrap())).unwrap();
-    assert!(local_message(mailroot.port()).starts_with("250"));
+    assert!(takes_a_message(mailroot.address));
     until("the log begins anew", || {
         dialogue().filter(|text| text.contains(" \"QUIT "))
     });
@@ -558,7 +538,7 @@ fn a_full_disk_and_a_removed_file_cost_lines_and_no_mail() {
 #[test]
 fn files_are_rotated_by_size_and_the_oldest_go_at_the_cap() {
     let folder = Folder::new("logs-cap");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let args = [
         "--set",
         "log.form=w3c",
@@ -570,8 +550,7 @@ fn files_are_rotated_by_size_and_the_oldest_go_at_the_cap() {
         ALL,
     ];
     let mailroot = Mailroot::start(&home, &args);
-    let mut talk = Talk::connect(mailroot.address);
-    talk.say("EHLO cam.lan");
+    let mut talk = mailroot.client("cam.lan");
     let mut names = Vec::new();
     for round in 0..1000 {
         talk.say("NOOP");

@@ -5,9 +5,8 @@ mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 
-use common::{Folder, Mailroot, Talk, free_port, must, program};
+use common::{Folder, Mailroot, ask, free_port, until_true};
 
 fn text(priority: &str) -> String {
     format!(
@@ -24,11 +23,8 @@ impl Slow {
         Self(TcpListener::bind("127.0.0.1:0").unwrap())
     }
 
-    fn url(&self) -> String {
-        format!(
-            "smtp://127.0.0.1:{}?tls=off",
-            self.0.local_addr().unwrap().port()
-        )
+    fn port(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
     }
 
     /// Returns when a whole message has come.
@@ -48,50 +44,48 @@ impl Slow {
     }
 }
 
-fn ask(home: &Path, words: &[&str]) -> String {
-    must(program().args(words).arg("--home").arg(home), b"")
+fn in_memory(service: &Mailroot) -> bool {
+    !service
+        .ask(&["status", "--json"])
+        .contains("\"in_memory\":0,")
 }
 
-fn in_memory(home: &Path) -> bool {
-    !ask(home, &["status", "--json"]).contains("\"in_memory\":0,")
-}
-
-fn start(home: &Path, hop: &str, more: &[&str]) -> Mailroot {
-    let mut args = vec!["--smart-host", hop];
-    args.extend(more);
-    if !more
-        .iter()
-        .any(|arg| arg.starts_with("delivery.memory_first="))
-    {
-        args.extend(["--set", "delivery.memory_first=10m"]);
-    }
-    Mailroot::start(home, &args)
+/// A service with a next hop on this port, where mail of low priority may be in memory for so long.
+fn start(folder: &Folder, hop: u16, time: &str, more: &str) -> Mailroot {
+    let route = format!("[[route]]\nhosts = ['127.0.0.1:{hop}']\ntls = 'off'");
+    let delivery = format!("[delivery]\nmemory_first = '{time}'\n{more}");
+    Mailroot::configured(folder, &format!("{route}\n{delivery}"))
 }
 
 fn send(service: &Mailroot, from: &str, text: &str) {
-    let mut talk = Talk::connect(service.address);
-    assert!(talk.say("EHLO printer.lan").starts_with("250"));
-    let reply = talk.send(from, &["b@office.example"], text);
-    assert!(reply.starts_with("250"), "{reply}");
-    talk.say("QUIT");
+    service.submit(from, &["b@office.example"], text);
 }
 
 const LOW: &str = "X-Priority: 5\r\n";
 
+/// Sends a message of low priority as far as its end, which the next hop has not answered.
+fn midway(service: &Mailroot, hop: &Slow) -> TcpStream {
+    send(service, "a@nas.example", &text(LOW));
+    hop.message()
+}
+
+/// What is queued in the end, as the journal alone has it.
+fn queued(folder: &Folder) -> String {
+    ask(&folder.home(), &["queue", "list"])
+}
+
 #[test]
 fn what_leaves_soon_is_never_written() {
-    let dir = Folder::new("memory-first-soon");
-    let (home, hop) = (dir.path().join("home"), Slow::new());
-    let service = start(&home, &hop.url(), &[]);
-    send(&service, "a@nas.example", &text(LOW));
-    let mut stream = hop.message();
-    assert!(in_memory(&home));
-    assert!(ask(&home, &["queue", "list"]).contains("b@office.example"));
+    let (dir, hop) = (Folder::new("memory-first-soon"), Slow::new());
+    let service = start(&dir, hop.port(), "10m", "");
+    let mut stream = midway(&service, &hop);
+    assert!(in_memory(&service));
+    assert!(service.ask(&["queue", "list"]).contains("b@office.example"));
     stream.write_all(b"250 2.0.0 taken\r\n").unwrap();
     service.completed(1);
-    assert!(!in_memory(&home));
+    assert!(!in_memory(&service));
     service.kill();
-    let dump = ask(&home, &["journal", "dump"]);
+    let dump = ask(&dir.home(), &["journal", "dump"]);
     assert!(
         !dump.contains("accept") && !dump.contains("office.example"),
         "{dump}"
@@ -100,39 +94,35 @@ fn what_leaves_soon_is_never_written() {
 
 #[test]
 fn mail_of_usual_priority_is_durable_before_anybody_is_told_yes() {
-    let dir = Folder::new("memory-first-usual");
-    let (home, hop) = (dir.path().join("home"), Slow::new());
-    let service = start(&home, &hop.url(), &[]);
+    let (dir, hop) = (Folder::new("memory-first-usual"), Slow::new());
+    let service = start(&dir, hop.port(), "10m", "");
     send(&service, "a@nas.example", &text(""));
     service.kill();
-    assert!(ask(&home, &["queue", "list"]).contains("b@office.example"));
+    assert!(queued(&dir).contains("b@office.example"));
 }
 
 #[test]
 fn named_senders_count_as_of_low_priority() {
-    let dir = Folder::new("memory-first-named");
-    let (home, hop) = (dir.path().join("home"), Slow::new());
-    let named = ["--set", "delivery.memory_first_from=chatty@nas.example"];
-    let service = start(&home, &hop.url(), &named);
+    let (dir, hop) = (Folder::new("memory-first-named"), Slow::new());
+    let named = "memory_first_from = ['chatty@nas.example']";
+    let service = start(&dir, hop.port(), "10m", named);
     send(&service, "chatty@nas.example", &text(""));
     let _stream = hop.message();
-    assert!(in_memory(&home));
+    assert!(in_memory(&service));
 }
 
 #[test]
 fn sync_writes_what_is_in_memory_and_lets_nothing_new_be_there_alone() {
-    let dir = Folder::new("memory-first-sync");
-    let (home, hop) = (dir.path().join("home"), Slow::new());
-    let service = start(&home, &hop.url(), &[]);
-    send(&service, "a@nas.example", &text(LOW));
-    let stream = hop.message();
-    assert!(ask(&home, &["sync"]).contains("written from memory: 1"));
-    assert!(!in_memory(&home));
+    let (dir, hop) = (Folder::new("memory-first-sync"), Slow::new());
+    let service = start(&dir, hop.port(), "10m", "");
+    let stream = midway(&service, &hop);
+    assert!(service.ask(&["sync"]).contains("written from memory: 1"));
+    assert!(!in_memory(&service));
     send(&service, "second@nas.example", &text(LOW));
-    assert!(!in_memory(&home));
+    assert!(!in_memory(&service));
     drop(stream);
     service.kill();
-    let list = ask(&home, &["queue", "list"]);
+    let list = queued(&dir);
     assert!(
         list.contains("a@nas.example") && list.contains("second@nas.example"),
         "{list}"
@@ -141,32 +131,28 @@ fn sync_writes_what_is_in_memory_and_lets_nothing_new_be_there_alone() {
 
 #[test]
 fn a_stop_writes_what_is_in_memory() {
-    let dir = Folder::new("memory-first-stop");
-    let (home, hop) = (dir.path().join("home"), Slow::new());
-    let service = start(&home, &hop.url(), &[]);
-    send(&service, "a@nas.example", &text(LOW));
-    let _stream = hop.message();
+    let (dir, hop) = (Folder::new("memory-first-stop"), Slow::new());
+    let service = start(&dir, hop.port(), "10m", "");
+    let _stream = midway(&service, &hop);
     service.signal("TERM");
     service.wait_for("the end to begin", |line| line.contains("stopping"));
     // It would wait for the hop: the second one cuts that short.
     service.stop();
-    assert!(ask(&home, &["queue", "list"]).contains("b@office.example"));
+    assert!(queued(&dir).contains("b@office.example"));
 }
 
 #[test]
 fn what_cannot_leave_is_written_at_once() {
     let dir = Folder::new("memory-first-dead");
-    let home = dir.path().join("home");
-    let dead = format!("smtp://127.0.0.1:{}?tls=off", free_port());
-    let service = start(&home, &dead, &[]);
+    let service = start(&dir, free_port(), "10m", "");
     send(&service, "a@nas.example", &text(LOW));
     service.wait_for("the way to be down", |line| line.contains("way-down"));
-    while in_memory(&home) {}
+    until_true("it is written", || !in_memory(&service));
     // The way is known to be down: the next one does not even try to be in memory alone.
     send(&service, "second@nas.example", &text(LOW));
-    assert!(!in_memory(&home));
+    assert!(!in_memory(&service));
     service.kill();
-    let list = ask(&home, &["queue", "list"]);
+    let list = queued(&dir);
     assert!(
         list.contains("a@nas.example") && list.contains("second@nas.example"),
         "{list}"
@@ -175,33 +161,30 @@ fn what_cannot_leave_is_written_at_once() {
 
 #[test]
 fn what_stays_for_longer_than_its_time_is_written() {
-    let dir = Folder::new("memory-first-late");
-    let (home, hop) = (dir.path().join("home"), Slow::new());
-    let service = start(&home, &hop.url(), &["--set", "delivery.memory_first=1s"]);
-    send(&service, "a@nas.example", &text(LOW));
-    let mut stream = hop.message();
-    while in_memory(&home) {}
-    assert!(ask(&home, &["journal", "dump"]).contains("office.example"));
+    let (dir, hop) = (Folder::new("memory-first-late"), Slow::new());
+    let service = start(&dir, hop.port(), "1s", "");
+    let mut stream = midway(&service, &hop);
+    until_true("it is written", || !in_memory(&service));
+    let dump = service.ask(&["journal", "dump"]);
+    assert!(dump.contains("office.example"));
     // It was on its way all the time, and its end is noted behind its record.
     stream.write_all(b"250 2.0.0 taken\r\n").unwrap();
     service.completed(1);
     service.stop();
-    assert!(!ask(&home, &["queue", "list"]).contains("office.example"));
+    assert!(!queued(&dir).contains("office.example"));
 }
 
 #[test]
 fn a_refused_message_is_reported_although_it_was_never_written() {
-    let dir = Folder::new("memory-first-refused");
-    let (home, hop) = (dir.path().join("home"), Slow::new());
-    let local = ["--set", "local.domains=nas.example"];
-    let service = start(&home, &hop.url(), &local);
-    send(&service, "a@nas.example", &text(LOW));
-    let mut stream = hop.message();
+    let (dir, hop) = (Folder::new("memory-first-refused"), Slow::new());
+    let local = "[local]\ndomains = ['nas.example']";
+    let service = start(&dir, hop.port(), "10m", local);
+    let mut stream = midway(&service, &hop);
     stream.write_all(b"550 5.1.1 nobody\r\n").unwrap();
     // The message and its report in the drop folder.
     service.completed(2);
-    assert!(!in_memory(&home));
+    assert!(!in_memory(&service));
+    assert_eq!(service.dropped().len(), 1);
     service.stop();
-    assert!(!ask(&home, &["queue", "list"]).contains("example"));
-    assert_eq!(std::fs::read_dir(home.join("drop")).unwrap().count(), 1);
+    assert!(!queued(&dir).contains("example"));
 }

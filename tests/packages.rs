@@ -9,11 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-use common::Folder;
-use common::MAILROOT;
-use common::command;
-use common::have;
-use common::must;
+use common::{Folder, command, have, must, program};
 use mailroot::config::kind::Kind;
 use mailroot::config::schema::ROWS;
 use mailroot::config::schema::SECTIONS;
@@ -122,7 +118,7 @@ fn debian_reads_its_package_and_its_scripts_are_a_shells() {
     let line = "user = \"mailroot\"\n";
     assert!(text.contains(line), "{text}");
     let config = scratch.file("mailroot.toml", text.replace(line, ""));
-    let mut check = command(MAILROOT);
+    let mut check = program();
     must(check.arg("check").arg(config), b"");
 }
 
@@ -194,7 +190,7 @@ fn settings_of_uci_become_a_configuration() {
         exported.as_bytes(),
     );
     let file = scratch.file("mailroot.toml", &toml);
-    let mut config = command(MAILROOT);
+    let mut config = program();
     let said = must(config.arg("config").arg(file), b"");
     for part in [
         "home = \"/srv/mailroot\"",

@@ -25,7 +25,7 @@ impl Relay {
         }
         let folder = Folder::new(name);
         let sink = Sink::start(folder.path(), &[]);
-        let box_ = Mailroot::start(&folder.path().join("home"), &["--smart-host", &sink.url()]);
+        let box_ = Mailroot::start(&folder.home(), &["--smart-host", &sink.url()]);
         Some(Self { folder, sink, box_ })
     }
 
@@ -216,7 +216,7 @@ fn sendmail_serves_cron_mdadm_php_and_git() {
     let Some(relay) = Relay::start("sendmail") else {
         return;
     };
-    let home = relay.folder.path().join("home");
+    let home = relay.folder.home();
     let names = names(relay.folder.path(), &home);
     let sendmail = names.join("sendmail");
     let mut expected = 0;

@@ -19,7 +19,7 @@ const ARGS: [&str; 4] = ["--local", "nas.lan", "--set", "pickup.rescan=1s"];
 #[test]
 fn a_folder_that_is_removed_or_replaced_is_made_or_watched_again() {
     let folder = Folder::new("pickup-gone");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let service = Mailroot::start(&home, &ARGS);
     let pickup = home.join("pickup");
     fs::remove_dir(&pickup).unwrap();
@@ -59,7 +59,7 @@ fn only(folder: &Path) -> PathBuf {
 #[test]
 fn a_file_that_was_dropped_goes_out_again_with_its_envelope() {
     let folder = Folder::new("pickup-again");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let service = Mailroot::start(&home, &ARGS);
     let text = "X-Sender: bounce@x.example\nX-Receiver: b@nas.lan\nX-Receiver: c@nas.lan\n\
                 From: a@x.example\nTo: all@else.example\n\n.dots\n..\n.\nend\n";
@@ -93,7 +93,7 @@ fn a_file_that_was_dropped_goes_out_again_with_its_envelope() {
 #[test]
 fn names_are_any_bytes_and_the_log_bears_them() {
     let folder = Folder::new("pickup-names");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let service = Mailroot::start(&home, &ARGS);
     let long = [b'n'; 255];
     let names: [&[u8]; 6] = [
@@ -120,7 +120,7 @@ fn names_are_any_bytes_and_the_log_bears_them() {
 #[test]
 fn files_that_are_no_messages_go_to_badmail_with_their_reason() {
     let folder = Folder::new("pickup-bad");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let service = Mailroot::start(&home, &ARGS);
     let utf16: Vec<u8> = std::iter::once(0xfeff)
         .chain(TEXT.encode_utf16())
@@ -157,7 +157,7 @@ fn mounted(folder: &Folder) -> Option<(Mailroot, PathBuf)> {
         println!("skipped: no mount namespaces here");
         return None;
     }
-    let home = folder.path().join("home");
+    let home = folder.home();
     let pickup = home.join("pickup");
     fs::create_dir_all(&pickup).unwrap();
     let mut command = Command::new("unshare");

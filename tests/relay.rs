@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Folder, Mailroot, Talk};
+use common::{Folder, Mailroot};
 
 /// Our own domain is nas.lan and our name box.example; else.example is somebody else's.
 const FORMS: &[(&str, &str)] = &[
@@ -56,7 +56,7 @@ const FORMS: &[(&str, &str)] = &[
 fn every_form_of_relaying_is_refused() {
     let folder = Folder::new("relay");
     let service = Mailroot::start(
-        &folder.path().join("home"),
+        &folder.home(),
         &[
             "--smart-host",
             "smtp://127.0.0.1:9?tls=off",
@@ -68,8 +68,7 @@ fn every_form_of_relaying_is_refused() {
             "limits.errors=1000",
         ],
     );
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO x.example");
+    let mut talk = service.client("x.example");
     for (from, to) in FORMS {
         let reply = talk.say(&format!("MAIL FROM:<{from}>"));
         assert!(reply.starts_with("250"), "{from}: {reply}");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use common::{Folder, Mailroot, Talk, free_port, run};
+use common::{Folder, Mailroot, files, free_port, run};
 
 const MAIL: &str = "From: a@nas.example\r\nTo: b@office.example\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\
                     Message-ID: <1@nas.example>\r\n\r\nbody\r\n.\r\n";
@@ -82,8 +82,7 @@ fn start(home: &Path, hop: &str, more: &[&str]) -> Mailroot {
 
 /// Sends with the parameters as given.
 fn send(box_: &Mailroot, mail: &str, rcpt: &[&str]) {
-    let mut talk = Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let mut talk = box_.client("printer.lan");
     for line in [mail].iter().chain(rcpt) {
         let reply = talk.say(line);
         assert!(reply.starts_with("250"), "{line}: {reply}");
@@ -96,11 +95,7 @@ fn send(box_: &Mailroot, mail: &str, rcpt: &[&str]) {
 
 /// The files in the drop folder.
 fn dropped(home: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(home.join("drop")).unwrap();
-    entries
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.is_file())
-        .collect()
+    files(&home.join("drop"))
 }
 
 /// What the readers make of a report; `None` when there is no Python here. Debian's own has flufl.bounce.
@@ -144,7 +139,7 @@ fn says(said: &str, facts: &[&str]) {
 #[test]
 fn a_failure_is_reported_as_asked_and_other_programs_understand_it() {
     let folder = Folder::new("report-failed");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let peer = Peer::start("HELP");
     let box_ = start(
         &home,
@@ -199,7 +194,7 @@ fn a_failure_is_reported_as_asked_and_other_programs_understand_it() {
 #[test]
 fn the_whole_message_comes_back_when_the_sender_asks() {
     let folder = Folder::new("report-full");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let peer = Peer::start("HELP");
     let box_ = start(&home, &peer.url(), &[]);
     send(
@@ -222,7 +217,7 @@ fn the_whole_message_comes_back_when_the_sender_asks() {
 #[test]
 fn a_peer_without_dsn_is_answered_for_and_one_with_dsn_is_told_everything() {
     let folder = Folder::new("report-relayed");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let rcpt = ["RCPT TO:<b@office.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@first.example"];
     let mail = "MAIL FROM:<a@nas.example> RET=FULL ENVID=e1";
     let peer = Peer::start("HELP");
@@ -278,7 +273,7 @@ fn a_peer_without_dsn_is_answered_for_and_one_with_dsn_is_told_everything() {
 #[test]
 fn a_delivery_into_the_drop_folder_is_reported_to_who_asked() {
     let folder = Folder::new("report-delivered");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = start(&home, "smtp://127.0.0.1:1?tls=off", &[]);
     send(
         &box_,
@@ -354,20 +349,20 @@ fn told_once(home: &Path, hop: &str, word: &str) {
 fn a_delay_by_the_peer_is_told_once_even_across_a_restart() {
     let folder = Folder::new("report-delay");
     let peer = Peer::start("HELP");
-    told_once(&folder.path().join("home"), &peer.url(), " deferred id=");
+    told_once(&folder.home(), &peer.url(), " deferred id=");
 }
 
 #[test]
 fn a_delay_of_a_dead_way_is_told_once_even_across_a_restart() {
     let folder = Folder::new("report-dead");
     let hop = format!("smtp://127.0.0.1:{}?tls=off", free_port());
-    told_once(&folder.path().join("home"), &hop, " way-down ");
+    told_once(&folder.home(), &hop, " way-down ");
 }
 
 #[test]
 fn a_wrong_password_tells_senders_nothing() {
     let folder = Folder::new("report-held");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let peer = Peer::start("AUTH PLAIN");
     let hop = format!("smtp://me@127.0.0.1:{}?tls=off", peer.port);
     let file = folder.file("password", "guess\n");

@@ -5,57 +5,14 @@
 mod common;
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use common::{Folder, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, must, program};
-use mailroot::net::tls::own::armour;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData};
-
-/// Ended when the test is.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // NSD has children of its own, which end when it is asked to end and not when it is killed.
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
-fn spawn(command: &mut Command) -> Running {
-    let quiet = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    Running(quiet.spawn().unwrap())
-}
-
-/// Until a name server answers a question about SOA of `zone` without an error.
-fn wait_for_zone(server: SocketAddr, zone: &str, log: &Path) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let step = Duration::from_millis(200);
-    socket.set_read_timeout(Some(step)).unwrap();
-    let mut query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0".to_vec();
-    query.push(u8::try_from(zone.len()).unwrap());
-    query.extend_from_slice(zone.as_bytes());
-    query.extend_from_slice(b"\0\0\x06\0\x01");
-    let (start, mut room) = (Instant::now(), [0; 512]);
-    loop {
-        socket.send_to(&query, server).unwrap();
-        let got = socket.recv(&mut room);
-        if got.is_ok_and(|got| got > 12 && room[3] & 0x0F == 0) {
-            return;
-        }
-        let log = fs::read_to_string(log).unwrap_or_default();
-        assert!(
-            start.elapsed() < PATIENCE,
-            "{server} does not answer: {log}"
-        );
-    }
-}
+use common::names::{Nsd, wait_for_zone, zone};
+use common::{
+    Authority, Folder, Mailroot, Running, Sink, command, free_port, have, must, wait_until_open,
+};
+use rcgen::PublicKeyData;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -66,11 +23,14 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 /// The names that the exchanger's certificate has.
-const NAMED: [&str; 4] = [
+const NAMED: [&str; 7] = [
     "mx1.example",
     "mx3.example",
     "mx1.plain",
     "mta-sts.ok.plain",
+    "mta-sts.unlisted.plain",
+    "mta-sts.odd.plain",
+    "mta-sts.testing.plain",
 ];
 
 /// Everything but the box itself.
@@ -79,7 +39,7 @@ struct World {
     port: u16,
     https: u16,
     resolver: SocketAddr,
-    _servers: Vec<Running>,
+    _servers: (Nsd, Running),
     exchanger: Mailroot,
 }
 
@@ -101,28 +61,14 @@ impl World {
         }
         let folder = Folder::new(name);
         let (port, https) = (free_port(), free_port());
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority =
-            CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        folder.file("ca.pem", armour("CERTIFICATE", authority.der()));
-        let key = KeyPair::generate().unwrap();
-        let names = NAMED.map(str::to_owned).to_vec();
-        let names = [
-            names,
-            ["unlisted", "odd", "testing"]
-                .map(|d| format!("mta-sts.{d}.plain"))
-                .to_vec(),
-        ];
-        let certificate = CertificateParams::new(names.concat()).unwrap();
-        let certificate = certificate.signed_by(&key, &authority).unwrap();
-        let chain =
-            armour("CERTIFICATE", certificate.der()) + &armour("CERTIFICATE", authority.der());
+        let authority = Authority::new("exchangers");
+        folder.file("ca.pem", authority.pem());
+        let made = authority.vouch(&NAMED);
         folder.file(
             "mx.pem",
-            chain + &armour("PRIVATE KEY", &key.serialize_der()),
+            made.certificate.clone() + &authority.pem() + &made.key(),
         );
-        let good = sha256(&key.subject_public_key_info());
+        let good = sha256(&made.key.subject_public_key_info());
         let root = sha256(authority.der());
         let tlsa = format!("_{port}._tcp");
         let signed = format!(
@@ -164,22 +110,16 @@ impl World {
     }
 
     fn start(&self, more: &str) -> Mailroot {
-        let home = self.path("home");
-        let text = format!(
-            "home = \"{home}\"\nhostname = \"box.example\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
-             [tls]\nself_signed = true\n[dns]\nservers = [\"{}\"]\n[delivery]\nretry = [\"1h\"]\n\
+        let configuration = format!(
+            "[tls]\nself_signed = true\n[dns]\nservers = [\"{}\"]\n[delivery]\nretry = [\"1h\"]\n\
              [sts]\nport = {}\nca = \"{}\"\ntimeout = \"20s\"\n\
              [[route]]\nvia = \"mx\"\nmx_port = {}\nprivate_addresses = true\n{more}\n",
             self.resolver,
             self.https,
             self.path("ca.pem").display(),
             self.port,
-            home = home.display(),
         );
-        let file = self.folder.file("box.toml", text);
-        let mut command = program();
-        command.arg("run").arg(file);
-        Mailroot::spawn(&home, command)
+        Mailroot::configured(&self.folder, &configuration)
     }
 
     /// A server of policies that shows this one to everybody.
@@ -188,7 +128,7 @@ impl World {
         fs::create_dir_all(&site).unwrap();
         let text = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n{policy}");
         fs::write(site.join("mta-sts.txt"), text).unwrap();
-        let running = spawn(
+        let running = Running::start(
             command("openssl")
                 .args([
                     "s_server",
@@ -202,20 +142,19 @@ impl World {
                 .arg(self.path("mx.pem"))
                 .current_dir(self.path("site")),
         );
-        common::wait_until_open(self.https);
+        wait_until_open(self.https);
         running
     }
 
     fn dropped(&self, to: &str) -> Option<String> {
         let mark = format!("X-Receiver: {to}\r\n");
-        let files = fs::read_dir(self.path("mx/drop")).unwrap();
-        let mut texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+        let mut texts = self.exchanger.dropped().into_iter();
         texts.find(|text| text.contains(&mark))
     }
 
     /// Waits until the exchanger has the message to this recipient; it must have come over TLS.
     fn came_over_tls(&self, to: &str) {
-        line(&self.exchanger, &["delivered", to]);
+        self.exchanger.line(&["delivered", to]);
         let text = self.dropped(to).unwrap();
         assert!(text.contains("with ESMTPS"), "{text}");
     }
@@ -223,74 +162,63 @@ impl World {
 
 /// NSD with the zones, the first ones signed, and Unbound in front of it, which knows the key of the first one and
 /// expects another for the second. Answers where Unbound listens.
-fn names_of(folder: &Path, signed: &[(&str, &str)], plain: &str) -> (SocketAddr, Vec<Running>) {
+fn names_of(folder: &Path, signed: &[(&str, &str)], plain: &str) -> (SocketAddr, (Nsd, Running)) {
     let dir = folder.join("dns");
     fs::create_dir_all(&dir).unwrap();
-    let (nsd, unbound) = (free_port(), free_port());
-    let head = |zone: &str, records: &str| {
-        format!(
-            "$ORIGIN {zone}.\n$TTL 60\n@ SOA ns root 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n{records}\n"
-        )
-    };
     let mut anchors = Vec::new();
-    for (zone, records) in signed {
-        let file = dir.join(zone);
-        fs::write(&file, head(zone, records)).unwrap();
+    for (name, records) in signed {
+        let file = dir.join(name);
+        fs::write(&file, zone(name, records)).unwrap();
         let new_key = || {
             let mut keygen = command("dnssec-keygen");
             keygen.args(["-q", "-a", "ECDSAP256SHA256", "-f", "KSK", "-K"]);
-            let name = must(keygen.arg(&dir).arg(zone), b"");
+            let name = must(keygen.arg(&dir).arg(name), b"");
             dir.join(format!("{}.key", name.lines().last().unwrap().trim()))
         };
         let key = new_key();
         let mut sign = command("dnssec-signzone");
-        sign.args(["-z", "-o", zone, "-K"]).arg(&dir);
+        sign.args(["-z", "-o", name, "-K"]).arg(&dir);
         must(sign.args(["-S", "-d"]).arg(&dir).arg(&file), b"");
         // The second zone's key is not the one that is expected.
         anchors.push(if anchors.is_empty() { key } else { new_key() });
     }
-    fs::write(dir.join("plain.signed"), head("plain", plain)).unwrap();
-    let zones: String = ["example", "bogus", "plain"]
-        .iter()
-        .map(|zone| format!("zone:\n name: {zone}\n zonefile: {zone}.signed\n"))
-        .collect();
-    let config = format!(
-        "server:\n ip-address: 127.0.0.1@{nsd}\n username: \"\"\n zonesdir: \"{dir}\"\n database: \"\"\n \
-         logfile: \"{dir}/nsd.log\"\n pidfile: \"{dir}/nsd.pid\"\n xfrdfile: \"{dir}/xfrd\"\n xfrdir: \"{dir}\"\n \
-         zonelistfile: \"{dir}/list\"\n server-count: 1\nremote-control:\n control-enable: no\n{zones}",
-        dir = dir.display()
+    fs::write(dir.join("plain.signed"), zone("plain", plain)).unwrap();
+    let nsd = Nsd::start(
+        &dir,
+        &[
+            ("example", "example.signed"),
+            ("bogus", "bogus.signed"),
+            ("plain", "plain.signed"),
+        ],
     );
-    fs::write(dir.join("nsd.conf"), config).unwrap();
     let stubs: String = ["example", "bogus", "plain"]
         .iter()
-        .map(|zone| format!("stub-zone:\n name: {zone}\n stub-addr: 127.0.0.1@{nsd}\n"))
+        .map(|zone| {
+            format!(
+                "stub-zone:\n name: {zone}\n stub-addr: 127.0.0.1@{}\n",
+                nsd.address.port()
+            )
+        })
         .collect();
     let anchors: String = anchors
         .iter()
         .map(|file| format!(" trust-anchor-file: \"{}\"\n", file.display()))
         .collect();
+    let port = free_port();
     let config = format!(
-        "server:\n interface: 127.0.0.1@{unbound}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n \
+        "server:\n interface: 127.0.0.1@{port}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n \
          directory: \"{dir}\"\n pidfile: \"{dir}/unbound.pid\"\n logfile: \"{dir}/unbound.log\"\n use-syslog: no\n \
          do-not-query-localhost: no\n module-config: \"validator iterator\"\n num-threads: 1\n do-ip6: no\n{anchors}\
          remote-control:\n control-enable: no\n{stubs}",
         dir = dir.display()
     );
-    fs::write(dir.join("unbound.conf"), config).unwrap();
-    let servers = vec![
-        spawn(command("nsd").arg("-d").arg("-c").arg(dir.join("nsd.conf"))),
-        spawn(
-            command("unbound")
-                .arg("-d")
-                .arg("-c")
-                .arg(dir.join("unbound.conf")),
-        ),
-    ];
-    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    wait_for_zone(at(nsd), "example", &dir.join("nsd.log"));
-    wait_for_zone(at(unbound), "example", &dir.join("unbound.log"));
-    wait_for_zone(at(unbound), "plain", &dir.join("unbound.log"));
-    (at(unbound), servers)
+    let file = dir.join("unbound.conf");
+    fs::write(&file, config).unwrap();
+    let server = Running::start(command("unbound").arg("-d").arg("-c").arg(file));
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    wait_for_zone(address, "example", &dir.join("unbound.log"));
+    wait_for_zone(address, "plain", &dir.join("unbound.log"));
+    (address, (nsd, server))
 }
 
 /// An exchanger with TLS that takes everything.
@@ -312,24 +240,12 @@ fn exchanger(folder: &Folder, port: u16) -> Mailroot {
         domains.join(", "),
         home = home.display(),
     );
-    let file = folder.file("mx.toml", text);
-    let mut command = program();
-    command.arg("run").arg(file);
-    Mailroot::spawn(&home, command)
+    Mailroot::run(&home, &folder.file("mx.toml", text))
 }
 
 fn send(service: &Mailroot, to: &str, header: &str) {
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO cam");
     let text = format!("{header}Subject: to {to}\r\n\r\nhello\r\n");
-    let reply = talk.send("cam@nas.lan", &[to], &text);
-    assert!(reply.starts_with("250"), "{reply}");
-}
-
-fn line(service: &Mailroot, words: &[&str]) -> String {
-    service.wait_for(&words.join(" "), |line| {
-        words.iter().all(|word| line.contains(word))
-    })
+    service.submit("cam@nas.lan", &[to], &text);
 }
 
 #[test]
@@ -346,7 +262,7 @@ fn dane_is_kept_to_where_dnssec_vouches_for_it_and_only_there() {
         "a@wrong.plain",
     ] {
         send(&service, to, "");
-        line(&service, &["delivered", to]);
+        service.line(&["delivered", to]);
         world.came_over_tls(to);
     }
     for (to, why) in [
@@ -362,11 +278,11 @@ fn dane_is_kept_to_where_dnssec_vouches_for_it_and_only_there() {
     ] {
         send(&service, to, "");
         let domain = to.split('@').nth(1).unwrap();
-        let said = line(&service, &["way-down", &format!("way={domain}")]);
+        let said = service.line(&["way-down", &format!("way={domain}")]);
         assert!(said.contains(why), "{said}");
         assert_eq!(world.dropped(to), None);
     }
-    let said = line(&service, &["way-down", "way=wrong.example"]);
+    let said = service.line(&["way-down", "way=wrong.example"]);
     assert!(
         said.contains("; the TLSA records of mx2.example ask for it"),
         "{said}"
@@ -374,7 +290,7 @@ fn dane_is_kept_to_where_dnssec_vouches_for_it_and_only_there() {
     // A host that has records and no TLS is not spoken to in the clear.
     let sink = Sink::start_at(world.folder.path(), "clear", "127.0.3.2", world.port, &[]);
     send(&service, "a@clear.example", "");
-    let said = line(&service, &["way-down", "way=clear.example"]);
+    let said = service.line(&["way-down", "way=clear.example"]);
     assert!(said.contains("does not offer STARTTLS"), "{said}");
     assert!(sink.messages().is_empty());
     let said = service.stop();
@@ -388,10 +304,10 @@ fn a_message_may_ask_for_less_tls_than_its_domain() {
     };
     let service = world.start("");
     send(&service, "b@wrong.example", "TLS-Required: No\r\n");
-    line(&service, &["delivered", "b@wrong.example"]);
+    service.line(&["delivered", "b@wrong.example"]);
     world.came_over_tls("b@wrong.example");
     send(&service, "c@wrong.example", "TLS-Required: no, thanks\r\n");
-    line(&service, &["way-down", "way=wrong.example"]);
+    service.line(&["way-down", "way=wrong.example"]);
     service.stop();
 }
 
@@ -402,10 +318,10 @@ fn a_route_may_insist_on_dane_alone() {
     };
     let service = world.start("tls = \"dane-only\"");
     send(&service, "a@ee.example", "");
-    line(&service, &["delivered", "a@ee.example"]);
+    service.line(&["delivered", "a@ee.example"]);
     for to in ["none.example", "odd.example", "wrong.plain"] {
         send(&service, &format!("a@{to}"), "");
-        let said = line(&service, &["way-down", &format!("way={to}")]);
+        let said = service.line(&["way-down", &format!("way={to}")]);
         assert!(said.contains("no TLSA records that can be used"), "{said}");
     }
     service.stop();
@@ -422,20 +338,17 @@ fn a_policy_of_mta_sts_is_kept_to_and_kept() {
     let policies = world.policies(ENFORCE);
     let service = world.start("");
     send(&service, "a@ok.plain", "");
-    line(&service, &["delivered", "a@ok.plain"]);
-    line(
-        &service,
-        &["sts-policy domain=ok.plain mode=enforce max_age=600"],
-    );
+    service.line(&["delivered", "a@ok.plain"]);
+    service.line(&["sts-policy domain=ok.plain mode=enforce max_age=600"]);
     world.came_over_tls("a@ok.plain");
     send(&service, "a@unlisted.plain", "");
-    let said = line(&service, &["way-down", "way=unlisted.plain"]);
+    let said = service.line(&["way-down", "way=unlisted.plain"]);
     assert!(
         said.contains("the MTA-STS policy of unlisted.plain does not list the exchanger mx2.plain"),
         "{said}"
     );
     send(&service, "a@odd.plain", "");
-    let said = line(&service, &["way-down", "way=odd.plain"]);
+    let said = service.line(&["way-down", "way=odd.plain"]);
     assert!(
         said.contains("wrong name")
             && said.contains("; the MTA-STS policy of odd.plain asks for it"),
@@ -443,20 +356,20 @@ fn a_policy_of_mta_sts_is_kept_to_and_kept() {
     );
     // Whose policy server does not prove who it is has no policy.
     send(&service, "a@nocert.plain", "");
-    let said = line(&service, &["sts-failed domain=nocert.plain"]);
+    let said = service.line(&["sts-failed domain=nocert.plain"]);
     assert!(
         said.contains("wrong name") && said.contains("kept=no"),
         "{said}"
     );
-    line(&service, &["delivered", "a@nocert.plain"]);
+    service.line(&["delivered", "a@nocert.plain"]);
     // The policy counts on without its server, and over a restart.
     drop(policies);
     service.stop();
     let service = world.start("");
-    let said = line(&service, &["way-down", "way=unlisted.plain"]);
+    let said = service.line(&["way-down", "way=unlisted.plain"]);
     assert!(said.contains("does not list"), "{said}");
     send(&service, "b@ok.plain", "");
-    line(&service, &["delivered", "b@ok.plain"]);
+    service.line(&["delivered", "b@ok.plain"]);
     let said = service.stop();
     assert!(
         !said.contains("sts-policy") && !said.contains("sts-failed"),
@@ -472,11 +385,8 @@ fn a_policy_that_is_only_tested_stops_no_mail() {
     let _policies = world.policies(&ENFORCE.replace("enforce", "testing"));
     let service = world.start("");
     send(&service, "a@testing.plain", "");
-    line(
-        &service,
-        &["sts-testing domain=testing.plain", "does not list"],
-    );
-    line(&service, &["delivered", "a@testing.plain"]);
+    service.line(&["sts-testing domain=testing.plain", "does not list"]);
+    service.line(&["delivered", "a@testing.plain"]);
     service.stop();
 }
 
@@ -496,11 +406,11 @@ fn a_message_that_requires_tls_goes_where_it_is_promised_and_comes_back_else() {
         let said = must(client.arg(service.address.to_string()), text.as_bytes());
         assert!(said.contains("250 2.6.0"), "{said}");
     }
-    line(&service, &["delivered", "a@ee.example"]);
-    let said = line(&service, &["failed", "a@none.example"]);
+    service.line(&["delivered", "a@ee.example"]);
+    let said = service.line(&["failed", "a@none.example"]);
     assert!(said.contains("5.7.30"), "{said}");
     // The report requires TLS as well, and its way has it.
-    line(&service, &["delivered", "cam@ee.example"]);
+    service.line(&["delivered", "cam@ee.example"]);
     service.stop();
     assert_eq!(world.dropped("a@none.example"), None);
     world.came_over_tls("cam@ee.example");

@@ -7,9 +7,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
-use common::{Folder, MAILROOT, Mailroot, PATIENCE, Talk, free_port, must, run};
+use common::{Folder, Mailroot, Talk, free_port, must, program, run, texts, until_true};
 
 const MAIL: &str = "From: a@nas.example\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\
                     Message-ID: <1@nas.example>\r\n\r\nbody\r\n";
@@ -61,9 +60,8 @@ impl Server {
 
     /// Who got what is in the drop folder.
     fn dropped(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.home.join("drop")).unwrap();
-        let texts = entries.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
-        let mut all: Vec<String> = texts
+        let mut all: Vec<String> = texts(&self.home.join("drop"))
+            .into_iter()
             .map(|text| {
                 let (_, to) = text.split_once("X-Receiver: ").unwrap();
                 to.split('@').next().unwrap().to_owned()
@@ -87,7 +85,7 @@ impl Server {
 
 /// Runs these files or folders.
 fn start<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Mailroot {
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command.arg("run").args(paths);
     Mailroot::launch(Path::new("/"), command)
 }
@@ -240,7 +238,7 @@ fn a_process_without_a_server_to_run_ends_with_78() {
     let folder = Folder::new("servers-none");
     let etc = folder.path().join("etc");
     fs::create_dir_all(&etc).unwrap();
-    let ends = |args: &[&Path]| run(Command::new(MAILROOT).arg("run").args(args), b"");
+    let ends = |args: &[&Path]| run(program().arg("run").args(args), b"");
     let (status, why) = ends(&[&etc]);
     assert_eq!(status.code(), Some(78), "{why}");
     folder.file("etc/a.toml", "x = 1\n");
@@ -349,7 +347,7 @@ fn refused(folder: &Folder, words: &[&str]) -> (Option<i32>, String) {
 }
 
 fn command(folder: &Folder, words: &[&str]) -> Command {
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command
         .args(words)
         .arg("--config")
@@ -501,12 +499,9 @@ fn a_stopped_server_gives_up_everything_but_its_control_socket() {
 #[test]
 fn one_server_alone_is_stopped_and_started_without_a_name_and_leaks_nothing() {
     let folder = Folder::new("servers-alone");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &["--local", "nas.example"]);
-    let order = |what: &str| {
-        let mut command = Command::new(MAILROOT);
-        must(command.arg(what).arg("--home").arg(&home), b"")
-    };
+    let order = |what: &str| box_.ask(&[what]);
     let count = |what: &str| {
         let path = format!("/proc/{}/{what}", box_.pid());
         fs::read_dir(path).unwrap().count()
@@ -517,14 +512,9 @@ fn one_server_alone_is_stopped_and_started_without_a_name_and_leaks_nothing() {
         assert_eq!(order("start"), "started\n");
     }
     // Threads that were told to end may still be about to.
-    let since = Instant::now();
-    loop {
-        let after = (count("fd"), count("task"));
-        if after.0 <= before.0 && after.1 <= before.1 {
-            break;
-        }
-        assert!(since.elapsed() < PATIENCE, "{before:?} {after:?}");
-    }
+    until_true(&format!("there are no more than {before:?}"), || {
+        count("fd") <= before.0 && count("task") <= before.1
+    });
     drop_into_pickup(
         &Server {
             file: PathBuf::new(),

@@ -6,10 +6,8 @@ mod common;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
 
-use common::{Folder, Mailroot, Talk, free_port, must, program, run};
+use common::{Folder, Mailroot, Talk, ask, free_port, id_in, must, on, run, texts};
 
 const MAIL: &str = "From: a@nas.example\r\nTo: b@office.example\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\
                     Message-ID: <1@nas.example>\r\n\r\nbody\r\n";
@@ -19,34 +17,11 @@ fn dead() -> String {
     format!("smtp://127.0.0.1:{}?tls=off", free_port())
 }
 
-fn mailroot(args: &[&str], home: &Path) -> Command {
-    let mut command = program();
-    command.args(args).arg("--home").arg(home);
-    command
-}
-
-/// The id in a line of the log.
-fn id_in(line: &str) -> String {
-    let (_, rest) = line.split_once(" id=").unwrap();
-    rest.split(' ').next().unwrap().to_owned()
-}
-
 fn send(box_: &Mailroot, from: &str, to: &str, text: &str) -> String {
-    let mut talk = Talk::connect(box_.address);
-    assert!(talk.say("EHLO printer.lan").starts_with("250"));
+    let mut talk = box_.client("printer.lan");
     let reply = talk.send(from, &[to], text);
     talk.say("QUIT");
     reply
-}
-
-/// The `.eml` files in a folder.
-fn files(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    entries
-        .map(|e| e.unwrap().path())
-        .filter(|p| p.is_file())
-        .map(|p| fs::read_to_string(p).unwrap())
-        .collect()
 }
 
 /// A next hop that says what the script says, one connection after the other; answers what it heard.
@@ -83,13 +58,13 @@ fn mail_for_a_dead_hop_survives_a_restart_and_goes_when_it_is_back() {
         return;
     }
     let folder = Folder::new("dead-hop");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &["--smart-host", &dead()]);
     assert!(send(&box_, "a@nas.example", "b@office.example", MAIL).starts_with("250 2.6.0 "));
     box_.wait_for("the way is down", |l| l.contains(" way-down "));
-    let list = must(&mut mailroot(&["queue", "list"], &home), b"");
+    let list = ask(&home, &["queue", "list"]);
     assert!(list.contains("a@nas.example -> b@office.example"), "{list}");
-    let status = must(&mut mailroot(&["status"], &home), b"");
+    let status = ask(&home, &["status"]);
     assert!(
         status.contains("queued: 1 messages")
             && status.contains("down for ")
@@ -98,7 +73,7 @@ fn mail_for_a_dead_hop_survives_a_restart_and_goes_when_it_is_back() {
     );
     box_.kill();
     // At rest the queue can be read, and reading changes nothing.
-    let at_rest = must(&mut mailroot(&["queue", "list"], &home), b"");
+    let at_rest = ask(&home, &["queue", "list"]);
     assert!(
         at_rest.contains("a@nas.example -> b@office.example"),
         "{at_rest}"
@@ -114,11 +89,11 @@ fn mail_for_a_dead_hop_survives_a_restart_and_goes_when_it_is_back() {
 #[test]
 fn the_queue_commands_show_hold_release_and_remove() {
     let folder = Folder::new("queue-commands");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &["--smart-host", &dead()]);
     send(&box_, "a@nas.example", "b@office.example", MAIL);
     let id = id_in(&box_.wait_for("it is accepted", |l| l.contains(" accepted id=")));
-    let queue = |words: &[&str]| run(&mut mailroot(&[&["queue"], words].concat(), &home), b"");
+    let queue = |words: &[&str]| run(&mut on(&home, &[&["queue"], words].concat()), b"");
     let (_, shown) = queue(&["show", &id]);
     assert!(
         shown.contains("from: a@nas.example\n") && shown.contains("to: b@office.example (waiting)"),
@@ -152,7 +127,7 @@ fn the_queue_commands_show_hold_release_and_remove() {
 #[test]
 fn a_refused_recipient_is_reported_and_an_unreturnable_report_becomes_badmail() {
     let folder = Folder::new("report");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let (port, _peer) = scripted(|line| {
         let verb = line.to_ascii_uppercase();
         match () {
@@ -167,7 +142,7 @@ fn a_refused_recipient_is_reported_and_an_unreturnable_report_becomes_badmail() 
     // The sender is local: the report lands in the drop folder.
     send(&box_, "a@nas.example", "b@office.example", MAIL);
     box_.completed(2);
-    let [report] = files(&home.join("drop")).try_into().unwrap();
+    let [report] = texts(&home.join("drop")).try_into().unwrap();
     for part in [
         "X-Sender: <>\r\n",
         "X-Receiver: a@nas.example\r\n",
@@ -199,7 +174,7 @@ fn a_refused_recipient_is_reported_and_an_unreturnable_report_becomes_badmail() 
         .collect();
     kinds.sort();
     assert_eq!(kinds, ["bad", "bdp", "bdr"]);
-    let all = files(&home.join("badmail")).join("\n");
+    let all = texts(&home.join("badmail")).join("\n");
     assert!(
         all.contains("5.1.1") && all.contains("stranger@far.example"),
         "{all}"
@@ -214,7 +189,7 @@ fn a_reload_changes_the_route_and_a_bad_file_changes_nothing() {
         return;
     }
     let folder = Folder::new("reload");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let config = |route: &str| {
         format!(
             "home = \"{}\"\nhostname = \"box.example\"\n{route}\n[[listen]]\naddress = \"127.0.0.1:0\"\n",
@@ -223,9 +198,7 @@ fn a_reload_changes_the_route_and_a_bad_file_changes_nothing() {
     };
     let route = |port: u16| format!("[[route]]\nhosts = [\"127.0.0.1:{port}\"]\ntls = \"off\"\n");
     let file = folder.file("mailroot.toml", config(&route(free_port())));
-    let mut command = program();
-    command.arg("run").arg(&file);
-    let box_ = Mailroot::spawn(&home, command);
+    let box_ = Mailroot::run(&home, &file);
     send(&box_, "a@nas.example", "b@office.example", MAIL);
     box_.wait_for("the way is down", |l| l.contains(" way-down "));
 
@@ -246,11 +219,11 @@ fn a_reload_changes_the_route_and_a_bad_file_changes_nothing() {
 #[test]
 fn sendmail_works_with_the_service_down() {
     let folder = Folder::new("sendmail-down");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let text = b"From: root\nTo: me@nas.example\nSubject: s\n\n.hidden dot\n.\n";
     // Without a home there is nowhere to put it, and it says so.
     let (status, why) = run(
-        mailroot(&["sendmail", "-i", "-t"], &home).env_remove("MAILROOT_HOME"),
+        on(&home, &["sendmail", "-i", "-t"]).env_remove("MAILROOT_HOME"),
         text,
     );
     assert!(
@@ -258,43 +231,39 @@ fn sendmail_works_with_the_service_down() {
         "{status}: {why}"
     );
     Mailroot::start(&home, &["--local", "nas.example"]).stop();
-    must(&mut mailroot(&["sendmail", "-i", "-t"], &home), text);
-    let (status, why) = run(&mut mailroot(&["sendmail"], &home), text);
+    must(&mut on(&home, &["sendmail", "-i", "-t"]), text);
+    let (status, why) = run(&mut on(&home, &["sendmail"]), text);
     assert_eq!(status.code(), Some(64), "{why}");
     let box_ = Mailroot::start(&home, &["--local", "nas.example"]);
     box_.completed(1);
-    let [mail] = files(&home.join("drop")).try_into().unwrap();
+    let [mail] = texts(&home.join("drop")).try_into().unwrap();
     assert!(mail.ends_with("\r\n\r\n.hidden dot\r\n.\r\n"), "{mail}");
 }
 
 #[test]
 fn sendmail_bs_speaks_smtp() {
     let folder = Folder::new("sendmail-bs");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &["--local", "nas.example"]);
     let script = format!(
         "EHLO me\r\nMAIL FROM:<a@nas.example>\r\nRCPT TO:<b@nas.example>\r\nDATA\r\n{MAIL}..\r\n.\r\nQUIT\r\n"
     );
-    let said = must(
-        &mut mailroot(&["sendmail", "-bs"], &home),
-        script.as_bytes(),
-    );
+    let said = must(&mut on(&home, &["sendmail", "-bs"]), script.as_bytes());
     assert!(
         said.starts_with("220 ") && said.contains("\r\n250 2.6.0 ") && said.contains("\r\n221 "),
         "{said}"
     );
     box_.completed(1);
-    let [mail] = files(&home.join("drop")).try_into().unwrap();
+    let [mail] = texts(&home.join("drop")).try_into().unwrap();
     assert!(mail.ends_with("\r\n\r\nbody\r\n.\r\n"), "{mail}");
 }
 
 #[test]
 fn a_drop_file_goes_round_through_pickup_with_its_envelope() {
     let folder = Folder::new("round-trip");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &["--local", "nas.example"]);
-    let mut talk = Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let mut talk = box_.client("printer.lan");
     let text = MAIL.replace("body", "..stuffed\r\nbody");
     assert!(
         talk.send("", &["one@nas.example", "two@nas.example"], &text)
@@ -311,7 +280,7 @@ fn a_drop_file_goes_round_through_pickup_with_its_envelope() {
     fs::copy(&path, home.join("pickup/again.eml")).unwrap();
     fs::remove_file(&path).unwrap();
     box_.completed(2);
-    let [second] = files(&home.join("drop")).try_into().unwrap();
+    let [second] = texts(&home.join("drop")).try_into().unwrap();
     let envelope = |text: &str| -> Vec<String> {
         text.lines()
             .take_while(|l| l.starts_with("X-"))
@@ -325,7 +294,7 @@ fn a_drop_file_goes_round_through_pickup_with_its_envelope() {
 #[test]
 fn a_large_message_is_whole_and_leaves_nothing_behind() {
     let folder = Folder::new("large");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &["--local", "nas.example"]);
     let mut text = MAIL.to_owned();
     for n in 0..60_000 {
@@ -333,7 +302,7 @@ fn a_large_message_is_whole_and_leaves_nothing_behind() {
     }
     assert!(send(&box_, "a@nas.example", "b@nas.example", &text).starts_with("250"));
     box_.completed(1);
-    let [mail] = files(&home.join("drop")).try_into().unwrap();
+    let [mail] = texts(&home.join("drop")).try_into().unwrap();
     assert!(mail.ends_with(&text), "it differs");
     box_.stop();
     let left: Vec<String> = fs::read_dir(home.join("queue"))
@@ -353,7 +322,7 @@ fn a_large_message_is_whole_and_leaves_nothing_behind() {
 #[test]
 fn strangers_may_not_relay_and_limits_say_which() {
     let folder = Folder::new("limits");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(
         &home,
         &[
@@ -405,12 +374,9 @@ fn strangers_may_not_relay_and_limits_say_which() {
 #[test]
 fn two_services_do_not_share_a_home_or_a_port() {
     let folder = Folder::new("two");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &[]);
-    let (status, why) = run(
-        &mut mailroot(&["run", "--listen", "127.0.0.1:0"], &home),
-        b"",
-    );
+    let (status, why) = run(&mut on(&home, &["run", "--listen", "127.0.0.1:0"]), b"");
     assert_eq!(status.code(), Some(75), "{why}");
     assert!(
         why.contains(&format!("process {} already runs", box_.pid())),
@@ -418,7 +384,7 @@ fn two_services_do_not_share_a_home_or_a_port() {
     );
     let other = folder.path().join("other");
     let taken = box_.address.to_string();
-    let (status, why) = run(&mut mailroot(&["run", "--listen", &taken], &other), b"");
+    let (status, why) = run(&mut on(&other, &["run", "--listen", &taken]), b"");
     assert_eq!(status.code(), Some(75), "{why}");
     assert!(why.contains("another program has the port"), "{why}");
 }
@@ -426,10 +392,9 @@ fn two_services_do_not_share_a_home_or_a_port() {
 #[test]
 fn a_stop_lets_clients_know_and_ends_in_order() {
     let folder = Folder::new("stop");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start(&home, &["--local", "nas.example"]);
-    let mut talk = Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let talk = box_.client("printer.lan");
     box_.signal("TERM");
     assert!(talk.rest().starts_with("421 4.3.2"));
     let log = box_.stop();

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 
 use common::messages::{awkward, large};
 use common::postfix::Postfix as OwnPostfix;
-use common::{Folder, Mailroot, as_sunk, command, have, must};
+use common::{Folder, Mailroot, as_sunk, command, have, must, until_true};
 
 const PASSWORD: &str = "open sesame";
 
@@ -90,8 +90,7 @@ impl<'a> Ways<'a> {
         fs::write(&file, &self.config).unwrap();
         let home = self.dir.join("home");
         let box_ = Mailroot::start(&home, &[file.to_str().unwrap()]);
-        let mut talk = common::Talk::connect(box_.address);
-        talk.say("EHLO printer.lan");
+        let mut talk = box_.client("printer.lan");
         let text = awkward().replace("\r\n.", "\r\n..");
         for domain in &self.domains {
             let reply = talk.send("alice@nas.example", &[&format!("bob@{domain}")], &text);
@@ -192,12 +191,11 @@ fn a_postfix_with_starttls_and_auth_takes_our_mail() {
         postfix.port,
         postfix.own.dir().display()
     );
-    let home = folder.path().join("home");
+    let home = folder.home();
     let box_ = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
         c.env("MAILROOT_PASSWORD", "open sesame");
     });
-    let mut talk = common::Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let mut talk = box_.client("printer.lan");
     let small = awkward().replace("\r\n.", "\r\n..");
     for _ in 0..3 {
         let reply = talk.send("alice@nas.example", &["bob@office.example"], &small);
@@ -210,14 +208,9 @@ fn a_postfix_with_starttls_and_auth_takes_our_mail() {
     );
     assert!(reply.starts_with("250"), "{reply}");
     box_.completed(4);
-    let start = std::time::Instant::now();
-    while postfix.delivered().len() < 4 {
-        assert!(
-            start.elapsed() < common::PATIENCE,
-            "Postfix took them but did not deliver"
-        );
-        std::thread::yield_now();
-    }
+    until_true("Postfix has delivered what it took", || {
+        postfix.delivered().len() >= 4
+    });
     for text in postfix.delivered() {
         assert!(text.contains("with ESMTPSA id"), "{text}");
         let body = text.split_once("\n\n").unwrap().1;
@@ -243,7 +236,7 @@ fn a_wrong_password_holds_the_route_and_costs_no_mail() {
         postfix.own.dir().display(),
         file.display()
     );
-    let home = folder.path().join("home");
+    let home = folder.home();
     // A step of the waits is a second here.
     let box_ = Mailroot::start(
         &home,
@@ -256,8 +249,7 @@ fn a_wrong_password_holds_the_route_and_costs_no_mail() {
             "delivery.jitter=0",
         ],
     );
-    let mut talk = common::Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let mut talk = box_.client("printer.lan");
     let text = awkward().replace("\r\n.", "\r\n..");
     for _ in 0..5 {
         talk.send("alice@nas.example", &["bob@office.example"], &text);
@@ -568,11 +560,10 @@ fn a_token_is_read_anew_for_each_login() {
         file.display()
     );
     let box_ = Mailroot::start(
-        &folder.path().join("home"),
+        &folder.home(),
         &["--smart-host", &url, "--set", "delivery.retry=1s"],
     );
-    let mut talk = common::Talk::connect(box_.address);
-    talk.say("EHLO printer.lan");
+    let mut talk = box_.client("printer.lan");
     talk.send(
         "alice@nas.example",
         &["bob@office.example"],

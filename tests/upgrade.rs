@@ -10,23 +10,8 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 
-use common::Folder;
-use common::MAILROOT;
-use common::Mailroot;
-use common::Sink;
-use common::Talk;
-use common::command;
-use common::free_port;
-use common::have;
-use common::must;
-
-fn mailroot(args: &[&str], home: &Path) -> Command {
-    let mut command = Command::new(MAILROOT);
-    command.args(args).arg("--home").arg(home);
-    command
-}
+use common::{Folder, Mailroot, Sink, ask, command, free_port, have, id_in, must};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/upgrade")
@@ -34,10 +19,7 @@ fn fixtures() -> PathBuf {
 
 /// What the queue of a home holds, as files that any pickup folder takes, one behind the other.
 fn exported(home: &Path, out: &Path) -> String {
-    must(
-        &mut mailroot(&["queue", "export", out.to_str().unwrap()], home),
-        b"",
-    );
+    ask(home, &["queue", "export", out.to_str().unwrap()]);
     let mut all: Vec<String> = fs::read_dir(out)
         .unwrap()
         .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
@@ -62,7 +44,7 @@ fn every_release_s_queue_opens_and_its_mail_goes_out() {
             command("tar").arg("xzf").arg(&path).arg("-C").arg(&home),
             b"",
         );
-        let verified = must(&mut mailroot(&["queue", "verify"], &home), b"");
+        let verified = ask(&home, &["queue", "verify"]);
         assert!(verified.contains("everything can be read"), "{verified}");
         let list = fixtures().join(format!("{release}.exported.gz"));
         let want = must(command("gzip").arg("-dc").arg(list), b"");
@@ -84,7 +66,7 @@ fn every_release_s_queue_opens_and_its_mail_goes_out() {
         box_.completed(2);
         box_.stop();
         // The third is held by its operator, and stays so.
-        let verified = must(&mut mailroot(&["queue", "verify"], &home), b"");
+        let verified = ask(&home, &["queue", "verify"]);
         assert!(
             verified.starts_with("1 messages, 1 of them held"),
             "{verified}"
@@ -96,11 +78,10 @@ fn every_release_s_queue_opens_and_its_mail_goes_out() {
 #[ignore = "makes a fixture of this release"]
 fn make_a_fixture() {
     let folder = Folder::new("fixture");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let dead = format!("smtp://127.0.0.1:{}?tls=off", free_port());
     let box_ = Mailroot::start(&home, &["--smart-host", &dead]);
-    let mut talk = Talk::connect(box_.address);
-    talk.say("EHLO printer.example");
+    let mut talk = box_.client("printer.example");
     let head = "From: a@nas.example\r\nTo: b@office.example\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\
                 Message-ID: <1@nas.example>\r\n\r\n";
     for line in [
@@ -120,9 +101,7 @@ fn make_a_fixture() {
     box_.wait_for("the way is down", |line| line.contains(" way-down "));
     talk.send("a@nas.example", &["held@office.example"], head);
     let accepted = box_.wait_count("all three", 3, |line| line.contains(" accepted id="));
-    let id = accepted[2].split("id=").nth(1).unwrap();
-    let id = id.split(' ').next().unwrap();
-    must(&mut mailroot(&["queue", "hold", id], &home), b"");
+    box_.ask(&["queue", "hold", &id_in(&accepted[2])]);
     box_.stop();
 
     let release = env!("CARGO_PKG_VERSION");

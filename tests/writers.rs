@@ -49,7 +49,7 @@ impl Box_ {
             "default_domain=office.example",
         ];
         all.extend(args);
-        let service = Mailroot::start(&folder.path().join("home"), &all);
+        let service = Mailroot::start(&folder.home(), &all);
         Some(Self {
             service,
             sink,

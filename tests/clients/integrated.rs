@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::common::{Folder, MAILROOT, Mailroot, Talk, command, have, must, run};
+use crate::common::{Folder, Mailroot, Talk, command, have, must, program, run};
 use crate::{House, PASSWORD, USER, letter, python_with, small};
 
 /// Each port, with the option that makes curl begin TLS there.
@@ -188,11 +188,8 @@ fn another_mailroot_logs_in_by_ntlm() {
             password.display()
         ),
     );
-    let mut command = Command::new(MAILROOT);
-    command.arg("run").arg(config);
-    let relay = Mailroot::spawn(&home, command);
-    let mut talk = Talk::connect(relay.address);
-    talk.say("EHLO me.example");
+    let relay = Mailroot::run(&home, &config);
+    let mut talk = relay.client("me.example");
     talk.send(
         "alice@nas.example",
         &["bob@office.example"],
@@ -207,14 +204,14 @@ fn ntlm_is_offered_while_there_is_a_user_for_it() {
     let folder = Folder::new("clients-ntlm-offer");
     let users = folder.path().join("users");
     let passwd = |more: &[&str], name: &str| {
-        let mut command = Command::new(MAILROOT);
+        let mut command = program();
         command.arg("passwd").args(more).arg("--users").arg(&users);
         must(command.arg(name), b"apple\n");
     };
     passwd(&[], "tim");
     let file = format!("users.file={}", users.display());
     let set = ["--set", "listen.ntlm=true", "--set", &file];
-    let service = Mailroot::start(&folder.path().join("home"), &set);
+    let service = Mailroot::start(&folder.home(), &set);
     let offered = || {
         let said = Talk::connect(service.address).say("EHLO me.example");
         assert!(said.contains("AUTH SCRAM-SHA-256"), "{said}");

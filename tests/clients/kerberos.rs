@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::common::{
-    Folder, MAILROOT, Mailroot, command, free_port, have, must, run, wait_until_open,
+    Folder, Mailroot, command, free_port, have, must, program, run, wait_until_open,
 };
 use crate::{Arrived, certificates, python_with, small};
 
@@ -138,7 +138,7 @@ struct House {
 
 impl House {
     fn start(folder: &Folder, realm: &Realm) -> Self {
-        let ca = certificates(folder.path());
+        let ca = certificates(folder);
         let d = folder.path().display();
         let port = free_port();
         let config = folder.file(
@@ -152,10 +152,8 @@ impl House {
                 realm.keytab().display()
             ),
         );
-        must(Command::new(MAILROOT).arg("check").arg(&config), b"");
-        let mut command = Command::new(MAILROOT);
-        command.arg("run").arg(config);
-        let service = Mailroot::spawn(&folder.path().join("home"), command);
+        must(program().arg("check").arg(&config), b"");
+        let service = Mailroot::run(&folder.home(), &config);
         Self { service, port, ca }
     }
 

@@ -14,14 +14,10 @@ mod libraries;
 mod relays;
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use mailroot::net::tls::own::armour;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use std::path::PathBuf;
 
 use common::messages::{self, awkward};
-use common::{Folder, MAILROOT, Mailroot, free_port, user_with};
+use common::{Authority, Folder, Mailroot, free_port, user_with};
 
 /// Who may log in, and the password.
 const USER: &str = "tim";
@@ -46,10 +42,10 @@ impl House {
     /// With these further lines for both listeners, and this option when the user is made.
     fn start_with(name: &str, more: &str, option: &[&str]) -> Self {
         let folder = Folder::new(name);
-        let ca = certificates(folder.path());
+        let ca = certificates(&folder);
         user_with(folder.path(), USER, PASSWORD, option);
         let (starttls, implicit) = (free_port(), free_port());
-        let home = folder.path().join("home");
+        let home = folder.home();
         let d = folder.path().display();
         let config = folder.file(
             "box.toml",
@@ -61,9 +57,7 @@ impl House {
                  [users]\nfile = '{d}/users'\n[local]\ndomains = ['office.example']\n"
             ),
         );
-        let mut command = Command::new(MAILROOT);
-        command.arg("run").arg(config);
-        let service = Mailroot::spawn(&home, command);
+        let service = Mailroot::run(&home, &config);
         Self {
             folder,
             service,
@@ -116,24 +110,12 @@ fn python_with(module: &str, package: &str) -> Option<&'static str> {
 }
 
 /// Makes an authority and a certificate for this host; where the authority's own certificate is.
-fn certificates(folder: &Path) -> PathBuf {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "Test");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(names).unwrap();
-    let leaf = leaf.signed_by(&key, &issuer).unwrap();
-    fs::write(folder.join("cert.pem"), armour("CERTIFICATE", leaf.der())).unwrap();
-    fs::write(
-        folder.join("key.pem"),
-        armour("PRIVATE KEY", &key.serialize_der()),
-    )
-    .unwrap();
-    let ca = folder.join("ca.pem");
-    fs::write(&ca, armour("CERTIFICATE", issuer.der())).unwrap();
-    ca
+fn certificates(folder: &Folder) -> PathBuf {
+    let authority = Authority::new("Test");
+    let made = authority.vouch(&["localhost", "127.0.0.1"]);
+    folder.file("cert.pem", &made.certificate);
+    folder.file("key.pem", made.key());
+    folder.file("ca.pem", authority.pem())
 }
 
 /// A message as it lies in the drop folder.

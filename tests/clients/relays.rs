@@ -3,10 +3,10 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
 use crate::common::postfix::Postfix;
-use crate::common::{self, Mailroot, Talk, command, free_port, have};
+use crate::common::{self, Mailroot, Running, Talk, command, free_port, have};
 use crate::{Arrived, House, PASSWORD, USER, large, small};
 
 /// Hands two messages for each of these addresses to the relay at this port, and compares what came out of it.
@@ -97,34 +97,20 @@ mount --bind "$ca" /etc/ssl/certs/ca-certificates.crt
 exec "$program" -d -f "$settings"
 "#;
 
-/// A running smtpd and its children.
-struct OpenSmtpd(Child);
-
-impl OpenSmtpd {
-    fn start(house: &House, program: &Path, settings: &str) -> Self {
-        let settings = house.folder.file("smtpd.conf", settings);
-        // It reads passwords from a file of its own only.
-        common::must(command("chmod").arg("600").arg(&settings), b"");
-        let log = fs::File::create(house.folder.path().join("smtpd.log")).unwrap();
-        let child = command("unshare")
-            .args(["--mount", "sh", "-c", IN_NAMESPACE, "sh"])
-            .args([program, &settings, &house.ca])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-}
-
-impl Drop for OpenSmtpd {
-    fn drop(&mut self) {
-        // A kill would leave its children behind.
-        let mut kill = command("kill");
-        let _ = kill.arg(self.0.id().to_string()).output();
-        let _ = self.0.wait();
-    }
+/// Runs an smtpd with these settings, which ends with its children.
+fn open_smtpd(house: &House, program: &Path, settings: &str) -> Running {
+    // It reads passwords from a file of its own only.
+    let settings = house.folder.secret("smtpd.conf", settings);
+    let log = fs::File::create(house.folder.path().join("smtpd.log")).unwrap();
+    let child = command("unshare")
+        .args(["--mount", "sh", "-c", IN_NAMESPACE, "sh"])
+        .args([program, &settings, &house.ca])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    Running::child(child)
 }
 
 #[test]
@@ -146,7 +132,7 @@ fn opensmtpd_relays_into_us_with_verified_tls_and_a_login() {
     }
     let house = House::start("clients-opensmtpd");
     let port = free_port();
-    let _smtpd = OpenSmtpd::start(
+    let _smtpd = open_smtpd(
         &house,
         &program,
         &format!(
@@ -180,8 +166,7 @@ fn another_mailroot_relays_into_us_with_verified_tls_and_a_login() {
         let relay = Mailroot::start_with(&home, &["--smart-host", &url], |c| {
             c.env("MAILROOT_PASSWORD", PASSWORD);
         });
-        let mut talk = Talk::connect(relay.address);
-        talk.say("EHLO me.example");
+        let mut talk = relay.client("me.example");
         for text in [small(), large()] {
             let text = text.replace("WAY", way).replace("\r\n.", "\r\n..");
             talk.send("alice@nas.example", &["bob@office.example"], &text);

@@ -1,6 +1,6 @@
 //! Users of the directory log in with their own passwords.
 
-use crate::common::{Mailroot, Talk};
+use crate::common::{Mailroot, Talk, user};
 use crate::slapd::{Mood, Proxy, Slapd, Story, start};
 
 fn base64(bytes: &[u8]) -> String {
@@ -27,12 +27,10 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 fn login(service: &Mailroot, name: &str, password: &str) -> String {
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO client.test");
+    let mut talk = service.client("client.test");
     let text = base64(format!("\0{name}\0{password}").as_bytes());
     let plain = talk.say(&format!("AUTH PLAIN {text}"));
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO client.test");
+    let mut talk = service.client("client.test");
     talk.say("AUTH LOGIN");
     talk.say(&base64(name.as_bytes()));
     let login = talk.say(&base64(password.as_bytes()));
@@ -46,7 +44,7 @@ fn box_with(slapd: &Slapd, url: &str, more: &str) -> Mailroot {
     start(
         slapd,
         url,
-        &format!("ca = '{ca}'\ntimeout = '2s'\n{more}\n[users]\ndirectory = true"),
+        &format!("ca = '{ca}'\ntimeout = '5s'\n{more}\n[users]\ndirectory = true"),
         (9, 9),
     )
 }
@@ -57,8 +55,7 @@ fn users_of_the_directory_log_in_with_their_passwords_and_nobody_else_does() {
         return;
     };
     let service = box_with(&slapd, &slapd.url(), "");
-    let mut talk = Talk::connect(service.address);
-    let offer = talk.say("EHLO client.test");
+    let offer = Talk::connect(service.address).greet("client.test");
     assert!(
         offer.contains("AUTH PLAIN LOGIN") && !offer.contains("SCRAM"),
         "{offer}"
@@ -131,10 +128,7 @@ fn a_name_in_the_file_counts_as_it_stands_there() {
     let Some(slapd) = Slapd::start("ldap-login-file") else {
         return;
     };
-    let file = slapd.path("users");
-    let mut command = std::process::Command::new(crate::common::MAILROOT);
-    command.args(["passwd", "--users"]).arg(&file).arg("ann");
-    crate::common::must(&mut command, b"apricot\n");
+    let file = user(slapd.folder.path(), "ann", "apricot");
     let more = format!("file = '{}'", file.display());
     let ca = slapd.path("ca.pem").display().to_string();
     let text = format!("ca = '{ca}'\n[users]\ndirectory = true\n{more}");

@@ -1,7 +1,7 @@
 //! Who gets what: by each schema, through groups in groups, and who is told when nobody does.
 
-use crate::common::{Mailroot, Sink, Talk, free_port};
-use crate::slapd::{Proxy, Story, recipients, send, texts, until};
+use crate::common::{Mailroot, Sink, free_port, until_true};
+use crate::slapd::{Proxy, Story, recipients, send};
 
 /// Sends one message to each of these, and compares who got it.
 fn each_gets(story: &Story, directory: &str, wants: &[(&str, &[&str])]) {
@@ -84,15 +84,13 @@ fn nobody_gets_a_message_twice_and_a_list_in_it_is_told_of() {
         return;
     };
     let service = story.start("start_tls = false");
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO client.test");
+    let mut talk = service.client("client.test");
     talk.say("MAIL FROM:<me@here.test> ENVID=q1");
     talk.say("RCPT TO:<all@x.test> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;all@x.test");
     talk.say("RCPT TO:<sales@x.test>");
     talk.say("RCPT TO:<you@far.test>");
-    talk.say("DATA");
-    talk.raw(b"Subject: once\r\n\r\nHello\r\n");
-    assert!(talk.say(".").starts_with("250"));
+    let reply = talk.data("Subject: once\r\n\r\nHello\r\n");
+    assert!(reply.starts_with("250"), "{reply}");
     service.wait_for_empty();
     assert_eq!(
         story.got("once"),
@@ -158,7 +156,7 @@ fn two_entries_with_one_address_hold_the_message_and_no_other_recipient() {
     service.wait_for("it is put off", |l| {
         l.contains("deferred") && l.contains("more than one entry has twin@x.test")
     });
-    until("the other got it", || story.got("twins") == ["ann@x.test"]);
+    until_true("the other got it", || story.got("twins") == ["ann@x.test"]);
     // Looked up again at each step, and nobody hears it twice.
     service.wait_count("it is tried again", 3, |l| {
         l.contains("deferred") && l.contains("twin@x.test")
@@ -181,7 +179,7 @@ fn local_domains_are_looked_up_and_end_in_the_drop_folder() {
         "to the box",
     );
     service.wait_for_empty();
-    let dropped = texts(&story.slapd.path("home/drop"));
+    let dropped = service.dropped();
     let of = |subject: &str| {
         let wanted = format!("Subject: {subject}\r\n");
         let found: Vec<&String> = dropped
@@ -236,13 +234,8 @@ fn a_large_message_goes_on_byte_for_byte() {
     };
     let service = story.start("start_tls = false");
     let body = "All work and no play makes this a long message.\r\n".repeat(10_000);
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO client.test");
     let text = format!("From: me@here.test\r\nSubject: large\r\n\r\n{body}");
-    assert!(
-        talk.send("me@here.test", &["sales@x.test"], &text)
-            .starts_with("250")
-    );
+    service.submit("me@here.test", &["sales@x.test"], &text);
     service.wait_for_empty();
     let got = story.sink.only();
     assert!(got.text.ends_with(body.replace("\r\n", "\n").as_bytes()));

@@ -3,16 +3,13 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
-
-use mailroot::net::tls::own::armour;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use std::time::Duration;
 
 use crate::common::{
-    Folder, Mailroot, PATIENCE, Sink, Talk, command, free_port, have, must, wait_until_open,
+    Authority, Folder, Mailroot, Sink, command, free_port, have, must, wait_until_open,
 };
 
 /// What Active Directory has and Debian's schemas have not, with its own names.
@@ -267,46 +264,16 @@ impl Slapd {
     /// An authority, the server's certificate, one of a client whose name is `nas`, and an authority that vouches for
     /// nobody here.
     fn certificates(&self) {
-        let authority = |name: &str| {
-            let mut params = CertificateParams::new(Vec::new()).unwrap();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.distinguished_name.push(DnType::CommonName, name);
-            CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-        };
-        let ours = authority("Directory CA");
-        self.folder
-            .file("ca.pem", armour("CERTIFICATE", ours.der()));
-        self.folder.file(
-            "other-ca.pem",
-            armour("CERTIFICATE", authority("Other CA").der()),
-        );
-        for (file, names, subject) in [
-            (
-                "server",
-                vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
-                "dc",
-            ),
-            ("client", Vec::new(), "nas"),
+        let (ours, other) = (Authority::new("Directory CA"), Authority::new("Other CA"));
+        self.folder.file("ca.pem", ours.pem());
+        self.folder.file("other-ca.pem", other.pem());
+        for (name, made) in [
+            ("server", ours.vouch(&["localhost", "127.0.0.1"])),
+            ("client", ours.vouch_for_client("nas")),
         ] {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(names).unwrap();
-            params.distinguished_name = rcgen::DistinguishedName::new();
-            params.distinguished_name.push(DnType::CommonName, subject);
-            let made = params.signed_by(&key, &ours).unwrap();
-            self.folder
-                .file(&format!("{file}.pem"), armour("CERTIFICATE", made.der()));
-            self.secret(
-                &format!("{file}.key"),
-                &armour("PRIVATE KEY", &key.serialize_der()),
-            );
+            self.folder.file(&format!("{name}.pem"), &made.certificate);
+            self.folder.secret(&format!("{name}.key"), made.key());
         }
-    }
-
-    /// A file that its owner alone can read.
-    pub fn secret(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.file(name, text);
-        must(Command::new("chmod").arg("600").arg(&path), b"");
-        path
     }
 }
 
@@ -355,17 +322,13 @@ impl Story {
 
 /// The same with sinks that may not be there yet.
 pub fn start(slapd: &Slapd, url: &str, directory: &str, (sink, imap): (u16, u16)) -> Mailroot {
-    let home = slapd.path("home");
-    let file = slapd.folder.file(
-        "mailroot.toml",
-        format!(
-            "[delivery]\nretry = ['1s']\n\
-             [[route]]\nhosts = ['127.0.0.1:{sink}']\ntls = 'off'\n\
-             [[route]]\nto = ['imap.test']\nhosts = ['127.0.0.1:{imap}']\ntls = 'off'\n\
-             [directory]\nservers = ['{url}']\nbase = 'dc=x,dc=test'\ndomains = ['x.test']\n{directory}\n"
-        ),
+    let configuration = format!(
+        "[delivery]\nretry = ['1s']\n\
+         [[route]]\nhosts = ['127.0.0.1:{sink}']\ntls = 'off'\n\
+         [[route]]\nto = ['imap.test']\nhosts = ['127.0.0.1:{imap}']\ntls = 'off'\n\
+         [directory]\nservers = ['{url}']\nbase = 'dc=x,dc=test'\ndomains = ['x.test']\n{directory}\n"
     );
-    Mailroot::start(&home, &[file.to_str().unwrap()])
+    Mailroot::configured(&slapd.folder, &configuration)
 }
 
 pub fn recipients(sink: &Sink, subject: &str) -> Vec<String> {
@@ -383,20 +346,8 @@ pub fn recipients(sink: &Sink, subject: &str) -> Vec<String> {
 
 /// Sends a message; it must be taken.
 pub fn send(service: &Mailroot, to: &[&str], subject: &str) {
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO client.test");
     let text = format!("From: me@here.test\r\nSubject: {subject}\r\n\r\nHello\r\n");
-    let reply = talk.send("me@here.test", to, &text);
-    assert!(reply.starts_with("250"), "{reply}");
-}
-
-/// Waits until something is so; nobody says when.
-pub fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
+    service.submit("me@here.test", to, &text);
 }
 
 /// What a proxy does with the answers of the directory.
@@ -506,13 +457,4 @@ fn answers(mut server: TcpStream, mut client: TcpStream, shared: &(Mutex<State>,
         }
     }
     let _ = client.shutdown(std::net::Shutdown::Both);
-}
-
-/// The text of all files in a folder.
-pub fn texts(folder: &Path) -> Vec<String> {
-    let files = fs::read_dir(folder).unwrap();
-    files
-        .map(|entry| fs::read(entry.unwrap().path()).unwrap())
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .collect()
 }

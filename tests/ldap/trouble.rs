@@ -2,13 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::{MAILROOT, Sink, free_port, must};
-use crate::slapd::{Mood, Proxy, Slapd, Story, recipients, send, start, until};
-
-fn status(home: &std::path::Path) -> String {
-    let mut command = std::process::Command::new(MAILROOT);
-    must(command.args(["status", "--home"]).arg(home), b"")
-}
+use crate::common::{Mailroot, Sink, free_port, until_true};
+use crate::slapd::{Mood, Proxy, Slapd, Story, recipients, send, start};
 
 #[test]
 fn mail_waits_for_a_dead_directory_and_goes_when_it_is_back() {
@@ -21,7 +16,7 @@ fn mail_waits_for_a_dead_directory_and_goes_when_it_is_back() {
     service.wait_for("the way is down", |l| {
         l.contains("way-down") && l.contains("way=directory") && l.contains("refused")
     });
-    let text = status(&service.home);
+    let text = service.ask(&["status"]);
     assert!(text.contains("directory: down"), "{text}");
     assert!(story.got("dead").is_empty());
     story.slapd.run();
@@ -30,7 +25,7 @@ fn mail_waits_for_a_dead_directory_and_goes_when_it_is_back() {
         story.got("dead"),
         ["ann@x.test", "bob@x.test", "eve@else.test", "you@far.test"]
     );
-    let text = status(&service.home);
+    let text = service.ask(&["status"]);
     assert!(text.contains("directory: well"), "{text}");
     service.stop();
 }
@@ -74,7 +69,6 @@ fn no_message_expires_while_the_directory_cannot_be_asked() {
         return;
     };
     story.slapd.kill();
-    let home = story.slapd.path("home");
     let service = story.start("start_tls = false");
     send(&service, &["sales@x.test"], "expire");
     service.wait_for("the way is down", |l| l.contains("way-down"));
@@ -82,8 +76,8 @@ fn no_message_expires_while_the_directory_cannot_be_asked() {
     // Tried for one second at most from now on, and older than that.
     let toml = std::fs::read_to_string(story.slapd.path("mailroot.toml")).unwrap();
     let toml = toml.replace("retry = ['1s']", "retry = ['1s']\nexpire = '1s'");
-    let path = story.slapd.folder.file("mailroot.toml", toml);
-    let service = crate::common::Mailroot::start(&home, &[path.to_str().unwrap()]);
+    let file = story.slapd.folder.file("mailroot.toml", toml);
+    let service = Mailroot::run(&story.slapd.folder.home(), &file);
     service.wait_count("it is asked for longer than that", 3, |l| {
         l.contains("way-down")
     });
@@ -100,7 +94,7 @@ fn a_wrong_password_of_ours_holds_the_way_and_costs_no_mail() {
         return;
     };
     let ca = story.slapd.path("ca.pem").display().to_string();
-    let file = story.slapd.secret("password", "wrong\n");
+    let file = story.slapd.folder.secret("password", "wrong\n");
     let bind = format!(
         "ca = '{ca}'\nbind = 'simple'\nuser = 'cn=svc,dc=x,dc=test'\npassword_file = '{}'\nschema = 'posix'",
         file.display()
@@ -109,9 +103,9 @@ fn a_wrong_password_of_ours_holds_the_way_and_costs_no_mail() {
     send(&service, &["vip@x.test"], "password");
     let line = service.wait_for("the way is held", |l| l.contains("way-held"));
     assert!(line.contains("invalid credentials"), "{line}");
-    let text = status(&service.home);
+    let text = service.ask(&["status"]);
     assert!(text.contains("directory: held"), "{text}");
-    story.slapd.secret("password", "service\n");
+    story.slapd.folder.secret("password", "service\n");
     service.wait_for_empty();
     assert_eq!(story.got("password"), ["vip@x.test"]);
     assert!(!service.log().contains("service\\n") && !service.log().contains("wrong\\n"));
@@ -138,7 +132,7 @@ fn a_kill_in_the_middle_of_an_expansion_neither_loses_nor_doubles() {
         send(&service, &["all@x.test"], &format!("kill {rounds}"));
         rounds += 1;
         let mut over = false;
-        until("it is cut or through", || {
+        until_true("it is cut or through", || {
             over = service.log().contains(" resolved ");
             over || proxy.has_stalled()
         });
@@ -185,7 +179,7 @@ fn a_full_queue_still_lets_mail_out_of_the_directory() {
     story.slapd.run();
     service.wait_for_empty();
     for round in 0..3 {
-        until("each has arrived", || {
+        until_true("each has arrived", || {
             story.got(&format!("full {round}")) == ["ann@x.test"]
         });
     }

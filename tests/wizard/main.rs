@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Folder, MAILROOT, Sink, free_port, must, run};
+use common::{Folder, MAILROOT, Sink, ask, free_port, must, program, run};
 
 /// A question and its answer; `None` is the end of input.
 type Step<'a> = (&'a str, Option<&'a str>);
@@ -45,7 +45,7 @@ fn the_questions_of_iis_and_a_smart_host_make_a_server_whose_test_mail_arrives()
     let sink = Sink::start(folder.path(), &[]);
     let host = format!("127.0.0.1:{}", sink.port);
     let listen = format!("127.0.0.1:{}", free_port());
-    let home = folder.path().join("home");
+    let home = folder.home();
     let home_text = home.to_str().unwrap();
     let file = folder.path().join("box.toml");
     let mut steps = vec![
@@ -87,7 +87,7 @@ fn the_questions_of_iis_and_a_smart_host_make_a_server_whose_test_mail_arrives()
     ] {
         assert!(text.contains(line), "no {line:?}");
     }
-    must(Command::new(MAILROOT).arg("check").arg(&file), b"");
+    must(program().arg("check").arg(&file), b"");
 
     // Again: the file is there, and stays unless its owner says otherwise.
     steps.truncate(5);
@@ -117,41 +117,33 @@ fn an_address_is_enough_to_know_the_provider_and_the_password_is_never_shown() {
         return;
     }
     let folder = Folder::new("wizard-gmail");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let secret = "abcd efgh \"ijkl";
-    let (code, shown) = drive(
-        &folder,
-        &[
-            ("Name of this server", Some("")),
-            ("[127.0.0.1:25]", Some("")),
-            ("[/var/spool/mailroot]", Some(home.to_str().unwrap())),
-            ("Default domain", Some("nas.example")),
-            ("Configuration file", Some("m.toml")),
-            ("Way out", Some("me@gmail.com")),
-            ("Gmail wants an app password", None),
-        ],
-    );
+    let mut steps = vec![
+        ("Name of this server", Some("")),
+        ("[127.0.0.1:25]", Some("")),
+        ("[/var/spool/mailroot]", Some(home.to_str().unwrap())),
+        ("Default domain", Some("nas.example")),
+        ("Configuration file", Some("m.toml")),
+        ("Way out", Some("me@gmail.com")),
+        ("Gmail wants an app password", None),
+    ];
+    let (code, shown) = drive(&folder, &steps);
     assert_eq!(code, Some(64), "{shown}");
     assert!(shown.contains("nothing was written"), "{shown}");
     assert!(!home.exists() && !folder.path().join("m.toml").exists());
-    let (code, shown) = drive(
-        &folder,
-        &[
-            ("Name of this server", Some("")),
-            ("[127.0.0.1:25]", Some("")),
-            ("[/var/spool/mailroot]", Some(home.to_str().unwrap())),
-            ("Default domain", Some("nas.example")),
-            ("Configuration file", Some("m.toml")),
-            ("Way out", Some("me@gmail.com")),
-            ("Smart host [smtp.gmail.com:587]", Some("")),
-            ("Account [me@gmail.com]", Some("")),
-            ("Password", Some(secret)),
-            (
-                "Send a test mail to (no: none) [me@gmail.com]: ",
-                Some("no"),
-            ),
-        ],
-    );
+    // Again, and to the end this time.
+    steps.pop();
+    steps.extend([
+        ("Smart host [smtp.gmail.com:587]", Some("")),
+        ("Account [me@gmail.com]", Some("")),
+        ("Password", Some(secret)),
+        (
+            "Send a test mail to (no: none) [me@gmail.com]: ",
+            Some("no"),
+        ),
+    ]);
+    let (code, shown) = drive(&folder, &steps);
     assert_eq!(code, Some(0), "{shown}");
     assert!(!shown.contains("efgh"), "{shown}");
     let password = folder.path().join("m.password");
@@ -168,7 +160,7 @@ fn an_address_is_enough_to_know_the_provider_and_the_password_is_never_shown() {
         "{text}"
     );
     must(
-        Command::new(MAILROOT)
+        program()
             .args(["check", "m.toml"])
             .current_dir(folder.path()),
         b"",
@@ -178,10 +170,10 @@ fn an_address_is_enough_to_know_the_provider_and_the_password_is_never_shown() {
 #[test]
 fn flags_do_the_same_unattended_and_nothing_is_overwritten_unless_told() {
     let folder = Folder::new("wizard-flags");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let file = folder.path().join("m.toml");
     let init = |more: &[&str], input: &str| {
-        let mut command = Command::new(MAILROOT);
+        let mut command = program();
         command
             .args([
                 "init",
@@ -228,7 +220,7 @@ fn flags_do_the_same_unattended_and_nothing_is_overwritten_unless_told() {
             .map(|e| e.unwrap().path())
             .all(|path| path.extension().is_none_or(|e| e != "new"))
     );
-    let mut unknown = Command::new(MAILROOT);
+    let mut unknown = program();
     let (status, text) = run(unknown.args(["init", "--email", "me@example.com"]), b"");
     assert_eq!(status.code(), Some(64));
     assert!(text.contains("--smart-host"), "{text}");
@@ -238,10 +230,10 @@ fn flags_do_the_same_unattended_and_nothing_is_overwritten_unless_told() {
 #[test]
 fn a_test_mail_that_does_not_go_says_why() {
     let folder = Folder::new("wizard-test");
-    let home = folder.path().join("home");
+    let home = folder.home();
     let file = folder.path().join("m.toml");
     let dead = format!("smtp://127.0.0.1:{}?tls=off", free_port());
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command
         .args([
             "init",
@@ -261,8 +253,7 @@ fn a_test_mail_that_does_not_go_says_why() {
         text.contains("it did not go yet, and waits in the queue: "),
         "{text}"
     );
-    let mut list = Command::new(MAILROOT);
-    let list = must(list.args(["queue", "list", "--home"]).arg(&home), b"");
+    let list = ask(&home, &["queue", "list"]);
     assert!(
         list.contains("me@office.example -> me@office.example"),
         "{list}"
