@@ -22,10 +22,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn badmail(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let (target, words) = match Targets::from_args(args).and_then(Targets::one) {
         Ok(found) => found,
-        Err(stop) => {
-            let _ = writeln!(err, "{stop}");
-            return stop.code();
-        }
+        Err(stop) => return stop.tell(err),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {

@@ -34,10 +34,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let files = match files(args) {
         Ok(files) => files,
-        Err(stop) => {
-            let _ = writeln!(err, "{stop}");
-            return stop.code();
-        }
+        Err(stop) => return stop.tell(err),
     };
     let mut code = sysexits::OK;
     let mut seen: Vec<(&PathBuf, Claim)> = Vec::new();

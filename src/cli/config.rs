@@ -23,10 +23,7 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
             Ok(()) => sysexits::OK,
             Err(_) => sysexits::IOERR,
         },
-        Err(stop) => {
-            let _ = writeln!(err, "{stop}");
-            stop.code()
-        }
+        Err(stop) => stop.tell(err),
     }
 }
 

@@ -30,10 +30,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let task = match task(args) {
         Ok(task) => task,
-        Err(stop) => {
-            let _ = writeln!(err, "{stop}");
-            return stop.code();
-        }
+        Err(stop) => return stop.tell(err),
     };
     match act(&task, out) {
         Ok(()) => sysexits::OK,

@@ -28,10 +28,7 @@ fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -
             Ok(()) => sysexits::OK,
             Err(_) => sysexits::IOERR,
         },
-        Err(stop) => {
-            let _ = writeln!(err, "{stop}");
-            stop.code()
-        }
+        Err(stop) => stop.tell(err),
     }
 }
 

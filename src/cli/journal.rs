@@ -32,10 +32,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn journal(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let (target, words) = match Targets::from_args(args).and_then(Targets::one) {
         Ok(found) => found,
-        Err(stop) => {
-            let _ = writeln!(err, "{stop}");
-            return stop.code();
-        }
+        Err(stop) => return stop.tell(err),
     };
     if words.len() != 1 || words.first().is_none_or(|word| word != "dump") {
         let _ = writeln!(err, "mailroot: journal takes dump");

@@ -79,6 +79,12 @@ impl From<lexopt::Error> for Stop {
 }
 
 impl Stop {
+    /// Says why; the exit code.
+    pub fn tell(&self, err: &mut dyn Write) -> u8 {
+        let _ = writeln!(err, "{self}");
+        self.code()
+    }
+
     /// The exit code.
     pub fn code(&self) -> u8 {
         match self {

@@ -32,10 +32,7 @@ pub fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Writ
             let _ = writeln!(err, "{wrong}");
             sysexits::DATAERR
         }
-        Err(stop) => {
-            let _ = writeln!(err, "{stop}");
-            stop.code()
-        }
+        Err(stop) => stop.tell(err),
     }
 }
 

@@ -64,10 +64,7 @@ fn with(
 ) -> u8 {
     let (file, task) = match task(args) {
         Ok(parts) => parts,
-        Err(stop) => {
-            let _ = writeln!(err, "{stop}");
-            return stop.code();
-        }
+        Err(stop) => return stop.tell(err),
     };
     match act(&file, &task, out, ask) {
         Ok(()) => sysexits::OK,

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 
 use crate::base::MsgId;
 use crate::cli::load;
-use crate::cli::load::Stop;
 use crate::cli::rest;
 use crate::cli::sysexits;
 use crate::cli::target::Target;
@@ -27,7 +26,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 pub fn mailq(args: impl Iterator<Item = OsString>) -> ExitCode {
     load::on_terminal(args, |args, out, err| match Targets::from_args(args) {
         Ok(targets) => every(&targets, out, err),
-        Err(stop) => stopped(&stop, err),
+        Err(stop) => stop.tell(err),
     })
 }
 
@@ -45,7 +44,7 @@ fn of_home(home: &Path, words: &[&str]) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
     let code = match Target::of_home(home) {
         Ok(target) => act(&target, words, &mut out, &mut err),
-        Err(stop) => stopped(&stop, &mut err),
+        Err(stop) => stop.tell(&mut err),
     };
     ExitCode::from(code)
 }
@@ -53,7 +52,7 @@ fn of_home(home: &Path, words: &[&str]) -> ExitCode {
 fn queue(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let targets = match Targets::from_args(args) {
         Ok(targets) => targets,
-        Err(stop) => return stopped(&stop, err),
+        Err(stop) => return stop.tell(err),
     };
     let is_list = targets.words.iter().all(|word| word == "list");
     if is_list && targets.words.len() < 2 {
@@ -64,7 +63,7 @@ fn queue(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) ->
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             act(&target, &words, out, err)
         }
-        Err(stop) => stopped(&stop, err),
+        Err(stop) => stop.tell(err),
     }
 }
 
@@ -78,14 +77,7 @@ fn every(targets: &Targets, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
         }
         codes.push(act(target, &["list"], out, err));
     }
-    codes.extend(targets.broken.iter().map(|stop| stopped(stop, err)));
-    let failed = codes.into_iter().find(|code| *code != sysexits::OK);
-    failed.unwrap_or(sysexits::OK)
-}
-
-fn stopped(stop: &Stop, err: &mut dyn Write) -> u8 {
-    let _ = writeln!(err, "{stop}");
-    stop.code()
+    targets.code(codes, err)
 }
 
 fn act(target: &Target, words: &[&str], out: &mut dyn Write, err: &mut dyn Write) -> u8 {

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::load;
-use crate::cli::load::Stop;
 use crate::cli::sysexits;
 use crate::cli::target::Target;
 use crate::cli::target::Targets;
@@ -26,7 +25,7 @@ pub fn reload(args: impl Iterator<Item = OsString>) -> ExitCode {
     load::on_terminal(args, |args, out, err| {
         let targets = match Targets::named(args) {
             Ok(targets) => targets,
-            Err(stop) => return stopped(&stop, err),
+            Err(stop) => return stop.tell(err),
         };
         if !targets.several {
             return one(targets, "reload", out, err);
@@ -44,7 +43,7 @@ pub fn reload(args: impl Iterator<Item = OsString>) -> ExitCode {
 pub fn order(what: &'static str, args: impl Iterator<Item = OsString>) -> ExitCode {
     load::on_terminal(args, |args, out, err| match Targets::named(args) {
         Ok(targets) => one(targets, what, out, err),
-        Err(stop) => stopped(&stop, err),
+        Err(stop) => stop.tell(err),
     })
 }
 
@@ -57,7 +56,7 @@ fn one(targets: Targets, request: &str, out: &mut dyn Write, err: &mut dyn Write
         Ok((target, _)) => target
             .ask(&[request], out, err)
             .unwrap_or_else(|| target.not_running(RUN, err)),
-        Err(stop) => stopped(&stop, err),
+        Err(stop) => stop.tell(err),
     }
 }
 
@@ -66,7 +65,7 @@ fn each(request: &'static str, args: impl Iterator<Item = OsString>) -> ExitCode
     load::on_terminal(args, |args, out, err| {
         let targets = match Targets::named(args) {
             Ok(targets) => targets,
-            Err(stop) => return stopped(&stop, err),
+            Err(stop) => return stop.tell(err),
         };
         let mut codes = Vec::new();
         for (at, target) in targets.all.iter().enumerate() {
@@ -76,13 +75,6 @@ fn each(request: &'static str, args: impl Iterator<Item = OsString>) -> ExitCode
             let answered = target.ask(&[request], out, err);
             codes.push(answered.unwrap_or_else(|| target.not_running(RUN, err)));
         }
-        codes.extend(targets.broken.iter().map(|stop| stopped(stop, err)));
-        let failed = codes.into_iter().find(|code| *code != sysexits::OK);
-        failed.unwrap_or(sysexits::OK)
+        targets.code(codes, err)
     })
-}
-
-fn stopped(stop: &Stop, err: &mut dyn Write) -> u8 {
-    let _ = writeln!(err, "{stop}");
-    stop.code()
 }

@@ -116,6 +116,14 @@ impl Targets {
         Self::of(said)
     }
 
+    /// The code of a command that went to each of them with these codes: what could not be read is told, and the first
+    /// failure counts.
+    pub fn code(&self, mut codes: Vec<u8>, err: &mut dyn Write) -> u8 {
+        codes.extend(self.broken.iter().map(|stop| stop.tell(err)));
+        let failed = codes.into_iter().find(|code| *code != sysexits::OK);
+        failed.unwrap_or(sysexits::OK)
+    }
+
     fn of(said: Said) -> Result<Self, Stop> {
         let Said {
             config,

@@ -66,10 +66,7 @@ fn answer(args: &mut lexopt::Parser, out: &mut dyn Write, err: &mut dyn Write) -
     });
     match done {
         Ok(()) => sysexits::OK,
-        Err(Failure::Stop(stop)) => {
-            let _ = writeln!(err, "{stop}");
-            stop.code()
-        }
+        Err(Failure::Stop(stop)) => stop.tell(err),
         Err(Failure::Refused(why)) => {
             let _ = writeln!(err, "mailroot: {why}");
             sysexits::CANTCREAT
