@@ -167,6 +167,11 @@ fn as_user() -> String {
     format!("user = '{USER}'\ngroup = '{GROUP}'")
 }
 
+/// With hooks as well.
+fn locked_out() -> String {
+    format!("{}\nsandbox = 'on'\n", as_user())
+}
+
 /// Nothing of root's is left in any thread but ports below 1024, for us alone.
 fn is_the_user(service: &Mailroot) {
     let (uid, gid) = (USER.to_string(), GROUP.to_string());
@@ -213,7 +218,7 @@ fn a_service_of_root_becomes_its_user_and_every_door_works() {
         chown(&path, Some(uid), Some(uid)).unwrap();
     }
 
-    it.configure(&as_user(), sink.port, "");
+    it.configure(&locked_out(), sink.port, "");
     let service = it.start();
     service.wait_for("it says whom it became", |line| {
         line.contains(&format!("user-changed user={USER} uid={USER} gid={GROUP}"))
@@ -248,12 +253,12 @@ fn a_service_of_root_becomes_its_user_and_every_door_works() {
     );
 
     // A kill costs nothing, and the next start finds what it has to.
-    it.configure(&as_user(), common::free_port(), "");
+    it.configure(&locked_out(), common::free_port(), "");
     service.kill();
     let service = it.start();
     send(&service, "before the kill");
     service.kill();
-    it.configure(&as_user(), sink.port, "");
+    it.configure(&locked_out(), sink.port, "");
     let service = it.start();
     service.wait_for_empty();
     assert!(subjects(&sink).contains(&"before the kill".to_owned()));
@@ -443,4 +448,104 @@ fn who_is_not_root_stays_who_he_is_and_says_so() {
     let service = Mailroot::start_with(&home, &["--set", "user=root"], |_| {});
     let log = service.stop();
     assert!(!log.contains("user-"), "{log}");
+}
+
+/// A folder outside of all that a service has, in which everybody may do anything.
+struct Elsewhere(PathBuf);
+
+impl Elsewhere {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mailroot-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("file"), "anybody's business\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// What the service says of its sandbox; nothing when this kernel has none.
+fn sandbox(service: &Mailroot) -> Option<String> {
+    let line = service.wait_for("it says how it is locked out", |line| {
+        line.contains(" sandbox state=")
+    });
+    if line.contains("the kernel cannot") {
+        println!("skipped: this kernel has no Landlock");
+        return None;
+    }
+    Some(line)
+}
+
+#[test]
+fn a_service_reaches_what_its_configuration_names_and_nothing_else() {
+    let folder = Folder::new("privileges-sandbox");
+    if !can(&folder) {
+        return;
+    }
+    let elsewhere = Elsewhere::new("sandbox");
+    let outside = elsewhere.0.display();
+    let text = format!(
+        "#!/bin/sh\ncat {outside}/file >/dev/null 2>&1 && read=yes || read=no\n\
+         (echo x >{outside}/new) 2>/dev/null && write=yes || write=no\n\
+         (echo x >new) 2>/dev/null && home=yes || home=no\necho \"read=$read write=$write home=$home\" >&2\n"
+    );
+    let hook = folder.file("hook", text);
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    let home = folder.path().join("home");
+    let top = format!("home = '{}'\n{}\n", home.display(), as_user());
+    let rest = "[[listen]]\naddress = '127.0.0.1:0'\n[log]\nlevel = 'debug'\n\
+                [local]\ndomains = ['else.example']\n";
+    let hooks = format!(
+        "[[hook]]\non = ['arrival']\nexec = ['{}']\n",
+        hook.display()
+    );
+    for (sandbox_is, want, said) in [
+        ("on", "state=on", "read=no write=no home=yes"),
+        ("auto", "there are hooks", "read=yes write=yes home=yes"),
+        ("off", "state=off", "read=yes write=yes home=yes"),
+    ] {
+        let text = format!("{top}sandbox = '{sandbox_is}'\n{rest}{hooks}");
+        let service = start(&home, &folder.file("mailroot.toml", text));
+        let Some(line) = sandbox(&service) else {
+            return;
+        };
+        assert!(line.contains(want), "{line}");
+        send(&service, "look around");
+        let line = service.wait_for("the hook has looked", |line| line.contains("read="));
+        assert!(line.contains(said), "{sandbox_is}: {line}");
+        service.completed(1);
+        let log = service.stop();
+        assert!(!log.contains(" trouble "), "{log}");
+    }
+
+    // Without hooks it is so by itself, and a reload that wants more is refused until a restart.
+    let file = folder.file("mailroot.toml", format!("{top}{rest}"));
+    let service = start(&home, &file);
+    assert!(sandbox(&service).unwrap().contains("state=on"));
+    send(&service, "in the sandbox");
+    sendmail(&home, OTHER, "in the sandbox");
+    service.completed(2);
+    reload(&service, 1, " reloaded");
+    let more = format!("[[domain]]\ndomains = ['d.example']\ndrop = '{outside}/drop'\n");
+    for (number, more) in [(1, &more), (2, &hooks)] {
+        fs::write(&file, format!("{top}{rest}{more}")).unwrap();
+        let why = reload(&service, number, "reload-refused");
+        assert!(
+            why.contains("locked itself out") && why.contains("restart it"),
+            "{why}"
+        );
+    }
+    fs::write(&file, format!("{top}{rest}")).unwrap();
+    reload(&service, 2, " reloaded");
+    send(&service, "in the sandbox still");
+    service.completed(3);
+    service.stop();
+    fs::write(&file, format!("{top}{rest}{more}")).unwrap();
+    start(&home, &file).stop();
+    assert!(elsewhere.0.join("drop").is_dir());
 }

@@ -57,12 +57,13 @@ fn serve(args: &mut lexopt::Parser) -> Result<(), (u8, String)> {
 /// Runs the one server of a file, or of flags alone.
 fn one(file: Option<PathBuf>, flags: Flags) -> Result<Result<(), StartError>, Stop> {
     let (config, _) = load::load_here(file.as_deref(), &flags)?;
+    let given = file.clone();
     let reread = move || {
         load::load_here(file.as_deref(), &flags)
             .map(|(config, _)| config)
             .map_err(|stop| stop.to_string())
     };
-    Ok(service::run(config, Arc::new(reread)))
+    Ok(service::run(config, given, Arc::new(reread)))
 }
 
 /// Runs the servers of several files.

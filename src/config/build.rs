@@ -29,6 +29,7 @@ use crate::config::model::Limits;
 use crate::config::model::Listen;
 use crate::config::model::Operators;
 use crate::config::model::Pickup;
+use crate::config::model::Sandbox;
 use crate::config::model::Sts;
 use crate::config::model::Tickets;
 use crate::config::settings::Block;
@@ -119,6 +120,11 @@ impl Build {
             name: top.get("name")?,
             user: top.get("user"),
             group: top.get("group"),
+            sandbox: match top.get::<&str>("sandbox")? {
+                "on" => Sandbox::On,
+                "off" => Sandbox::Off,
+                _ => Sandbox::Auto,
+            },
             batch: (top.get::<&str>("durability")? != "always").then_some(limits::BATCH),
             listen: self.listen(settings, certificate.is_some(), (logins, users.is_some()))?,
             certificate,

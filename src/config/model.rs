@@ -36,6 +36,8 @@ pub struct Config {
     pub user: Option<String>,
     /// With which group; `None` is that user's own.
     pub group: Option<String>,
+    /// Whether it locks itself out of files that it does not need.
+    pub sandbox: Sandbox,
     /// How long messages that came are held back for others to share their sync.
     pub batch: Option<Duration>,
     /// Where SMTP is spoken; may be empty.
@@ -88,6 +90,17 @@ pub struct Config {
     pub control: Control,
     /// Who may use it.
     pub operators: Operators,
+}
+
+/// Whether the service locks itself out of files that it does not need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Where that costs nobody anything: not as root, and not with hooks.
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// One listener.

@@ -272,6 +272,15 @@ pub const ROWS: &[Row] = &[
         "mail",
         "The group that it becomes, by name or number. Without it: the user's own, as /etc/passwd has it.",
     ),
+    Row::set(
+        "sandbox",
+        Kind::Word(&["auto", "on", "off"]),
+        "auto",
+        "Whether the service locks itself out of every file that it does not need (Landlock, Linux 5.19 and later): it reads \
+         settings and certificates of the box, changes what is in its folders, and runs nothing. \"auto\": when it is not \
+         root and there are no hooks, whose programs would be locked out, too. \"on\": always. A reload that names other \
+         places is refused until a restart.",
+    ),
     // Listeners.
     Row::set(
         "listen.address",

@@ -80,6 +80,7 @@ pub mod folders;
 pub mod handle;
 pub mod handover;
 pub mod journal;
+pub mod landlock;
 pub mod latch;
 pub mod letter;
 pub mod lines;

@@ -7,7 +7,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "no safe call tells the kernel what is not needed any more; nothing else in this crate is unsafe"
+    reason = "no safe call tells the kernel what is not needed any more"
 )]
 
 use std::ffi::c_void;

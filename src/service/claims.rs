@@ -43,7 +43,7 @@ impl Spot {
 }
 
 /// The path with every link of what exists followed.
-fn resolved(path: &Path) -> PathBuf {
+pub fn resolved(path: &Path) -> PathBuf {
     match (fs::canonicalize(path), path.parent(), path.file_name()) {
         (Ok(path), ..) => path,
         (Err(_), Some(parent), Some(name)) => resolved(parent).join(name),

@@ -41,6 +41,11 @@ pub enum Event<'a> {
     UserStays {
         why: &'a str,
     },
+    /// Whether the service is locked out of files that it does not need, and why not.
+    Sandbox {
+        state: &'a str,
+        why: &'a str,
+    },
     /// A virtual server does not run, or does not start.
     ServerFailed {
         file: &'a str,
@@ -286,7 +291,7 @@ impl Event<'_> {
             | Self::UserStays { .. }
             | Self::HookFailed { .. }
             | Self::ClientRefused { .. } => Level::Warn,
-            Self::SessionFailed { .. } => Level::Debug,
+            Self::SessionFailed { .. } | Self::Sandbox { .. } => Level::Debug,
             _ => Level::Info,
         }
     }
@@ -330,6 +335,11 @@ impl Event<'_> {
                 put("uid", Number(u64::from(*uid)));
                 put("gid", Number(u64::from(*gid)));
                 "user-changed"
+            }
+            Self::Sandbox { state, why } => {
+                put("state", Text(state));
+                put("why", Text(why));
+                "sandbox"
             }
             Self::UserStays { why } => {
                 put("why", Text(why));

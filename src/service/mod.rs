@@ -56,6 +56,7 @@ pub mod relay;
 #[cfg(feature = "ldap")]
 pub mod resolving;
 pub mod resting;
+pub mod sandbox;
 pub mod secure;
 pub mod sending;
 pub mod servers;

@@ -42,6 +42,8 @@ use crate::disk::secret;
 use crate::service::event::Event;
 use crate::service::line::StartError;
 use crate::service::log::emit;
+use crate::service::sandbox;
+use crate::service::sandbox::Outcome;
 
 /// What root became.
 #[derive(Debug)]
@@ -60,6 +62,7 @@ static NOTES: Mutex<Vec<Note>> = Mutex::new(Vec::new());
 enum Note {
     Changed,
     Stays(String),
+    Sandbox(Outcome),
     Trouble(String),
 }
 
@@ -68,8 +71,15 @@ fn note(note: Note) {
     notes.push(note);
 }
 
-/// Becomes the user that the configurations name, if root has started us. To be called once, before there are threads.
-pub fn settle(configs: &[Config]) -> Result<(), StartError> {
+/// Becomes the user that the configurations name, if root has started us, and leaves in reach only the files that these
+/// need and were read from. To be called once, before there are threads.
+pub fn settle(configs: &[Config], files: &[PathBuf]) -> Result<(), StartError> {
+    change_user(configs)?;
+    note(Note::Sandbox(sandbox::enter(configs, files)));
+    Ok(())
+}
+
+fn change_user(configs: &[Config]) -> Result<(), StartError> {
     let us = rustix::process::geteuid();
     let wanted = configs.iter().find_map(|config| {
         let user = config.user.as_ref()?;
@@ -133,6 +143,14 @@ pub fn announce() {
             }),
             (Note::Changed, None) => {}
             (Note::Stays(why), _) => emit(&Event::UserStays { why: &why }),
+            (Note::Sandbox(Outcome::Entered), _) => emit(&Event::Sandbox {
+                state: "on",
+                why: "",
+            }),
+            (Note::Sandbox(Outcome::Open(why)), _) => emit(&Event::Sandbox {
+                state: "off",
+                why: &why,
+            }),
             (Note::Trouble(why), _) => emit(&Event::Trouble {
                 what: "privileges",
                 why: &why,
@@ -143,6 +161,7 @@ pub fn announce() {
 
 /// Whether a configuration asks for nothing that went with root. The error says what to do.
 pub fn check(config: &Config) -> Result<(), String> {
+    sandbox::check(config)?;
     let Some(became) = BECAME.get() else {
         return Ok(());
     };

@@ -50,9 +50,10 @@ pub type List = Box<dyn Fn() -> Result<Vec<PathBuf>, String>>;
 /// How the configuration of a file is read.
 pub type Reader = Box<dyn Fn(&Path) -> Read>;
 
-/// Runs one virtual server until SIGTERM or SIGINT. `read` is asked for the configuration again on SIGHUP.
-pub fn run(config: Config, read: Read) -> Result<(), StartError> {
-    privileges::settle(std::slice::from_ref(&config))?;
+/// Runs one virtual server until SIGTERM or SIGINT. `read` is asked for the configuration again on SIGHUP; it is in
+/// `file`, if it is in one.
+pub fn run(config: Config, file: Option<PathBuf>, read: Read) -> Result<(), StartError> {
+    privileges::settle(std::slice::from_ref(&config), file.as_slice())?;
     let (here, served) = bounded(1);
     let list = Box::new(|| Ok(vec![PathBuf::new()]));
     let reader = Box::new(move |_: &Path| Arc::clone(&read));
@@ -72,7 +73,7 @@ pub fn run_all(own: &Config, list: List, reader: Reader) -> Result<(), StartErro
         .iter()
         .filter_map(|file| reader(file)().ok())
         .collect();
-    privileges::settle(&configs)?;
+    privileges::settle(&configs, &files)?;
     privileges::announce();
     drop((files, configs));
     let (_, served) = bounded(1);
