@@ -105,6 +105,9 @@ fn passwords(config: &Config) -> Vec<String> {
 
 /// Keys that could not sign.
 fn keys(config: &Config) -> Vec<String> {
+    if !cfg!(feature = "dkim") {
+        return Vec::new();
+    }
     let read = config.dkim.iter().map(|dkim| {
         let pem = match secret::key(&dkim.key) {
             Err(why) if why.is_private() => return Ok(()),

@@ -61,6 +61,7 @@ pub const COMMANDS: &[Command] = &[
                limits, queue and log. One that cannot run stops no other. SIGHUP reads everything again: files that \
                are new or were mended start, those that are gone stop.",
     },
+    #[cfg(feature = "setup")]
     Command {
         name: "init",
         usage: "[FLAGS] [--email ADDRESS] [--output FILE [--force] [--folders] [--password-stdin] [--test ADDRESS]]",
@@ -71,6 +72,7 @@ pub const COMMANDS: &[Command] = &[
                --password-stdin puts the first line of standard input into the password file; --folders makes the \
                folders; --test sends a mail.",
     },
+    #[cfg(feature = "setup")]
     Command {
         name: "install",
         usage: "[--root DIR] [--init NAME] [--user NAME] [--replace | --prepare] [FLAGS] | --uninstall",
@@ -104,6 +106,7 @@ pub const COMMANDS: &[Command] = &[
                /etc/mailroot.users unless said. With --cram-md5 or --ntlm it keeps what these need, which is as good as \
                the password to who steals it; nobody but its owner may read the file.",
     },
+    #[cfg(feature = "dkim")]
     Command {
         name: "dkim",
         usage: "new|show --domain DOMAIN --selector NAME FILE",

@@ -95,22 +95,38 @@ fn dispatch(command: &str, args: impl Iterator<Item = OsString>) -> ExitCode {
         "config" => config::run(args),
         #[cfg(feature = "import-iis")]
         "import-iis" => import_iis::run(args),
-        "init" => init::run(args),
-        "install" => install::run(args),
+        "init" if cfg!(feature = "setup") => init::run(args),
+        "install" if cfg!(feature = "setup") => install::run(args),
         "passwd" => passwd::run(args),
-        "dkim" => dkim::run(args),
+        "dkim" if cfg!(feature = "dkim") => dkim::run(args),
         "help" | "--help" | "-h" => help::run(args),
         "version" | "--version" | "-V" => version::run(),
         other => unknown(other),
     }
 }
 
+/// Commands that a build may leave out, with the feature that brings each.
+const OPTIONAL: [(&str, &str); 5] = [
+    ("demo", "demo"),
+    ("dkim", "dkim"),
+    ("import-iis", "import-iis"),
+    ("init", "setup"),
+    ("install", "setup"),
+];
+
 fn unknown(command: &str) -> ExitCode {
+    let optional = OPTIONAL.iter().find(|(name, _)| *name == command);
+    let command = command.escape_debug();
     // Who closed our standard error has nowhere to read it.
-    let _ = writeln!(
-        std::io::stderr(),
-        "mailroot: there is no command '{}'; `mailroot help` lists them",
-        command.escape_debug()
-    );
+    let _ = match optional {
+        Some((_, feature)) => writeln!(
+            std::io::stderr(),
+            "mailroot: this program was built without '{command}'; build one with the feature '{feature}'"
+        ),
+        None => writeln!(
+            std::io::stderr(),
+            "mailroot: there is no command '{command}'; `mailroot help` lists them"
+        ),
+    };
     ExitCode::from(sysexits::USAGE)
 }

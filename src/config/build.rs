@@ -15,6 +15,7 @@ use crate::config::fault::Place;
 use crate::config::hooks;
 use crate::config::hooks::Hook;
 use crate::config::logging;
+use crate::config::logs::Destination;
 use crate::config::logs::Log;
 use crate::config::model::Access;
 use crate::config::model::Badmail;
@@ -368,6 +369,9 @@ impl Build {
     fn dkim(&mut self, settings: &Settings, home: &Path) -> Option<Vec<Dkim>> {
         let mut list = Vec::new();
         for block in settings.all("dkim") {
+            if !cfg!(feature = "dkim") {
+                self.blame(block.place.clone(), Complaint::NotBuilt("dkim"));
+            }
             let (domain, selector) = (block.get("domain"), block.get("selector"));
             let key: Option<PathBuf> = block.get("key_file");
             let (Some(domain), Some(selector), Some(key)) = (domain, selector, key) else {
@@ -389,6 +393,9 @@ impl Build {
     fn hooks(&mut self, settings: &Settings) -> Option<Vec<Hook>> {
         let mut list = Vec::new();
         for block in settings.all("hook") {
+            if !cfg!(feature = "hooks") {
+                self.blame(block.place.clone(), Complaint::NotBuilt("hooks"));
+            }
             match hooks::hook(block)? {
                 Some(hook) => {
                     if hook.exec.first().is_none_or(|path| !path.starts_with('/')) {
@@ -405,6 +412,15 @@ impl Build {
 
     fn log(&mut self, block: &Block, home: &Path) -> Option<Log> {
         let log = logging::log(block, home)?;
+        if !cfg!(feature = "logs") {
+            let wrong = [
+                ("to", log.to != Destination::Stderr),
+                ("form", log.form.is_classic()),
+            ];
+            for (name, _) in wrong.iter().filter(|(_, wrong)| *wrong) {
+                self.blame(block.place_of(name), Complaint::NotBuilt("logs"));
+            }
+        }
         if log
             .files
             .file_bytes

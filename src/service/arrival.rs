@@ -28,7 +28,7 @@ const REFUSED: i32 = 65;
 /// Puts a message that was just taken in on its ways, when the programs that want to see it first have.
 pub fn arrived(service: &Rc<Service>, taken: Taken) {
     let live = service.live();
-    if !live.hooks.iter().any(|hook| hook.wants(On::Arrival)) {
+    if !cfg!(feature = "hooks") || !live.hooks.iter().any(|hook| hook.wants(On::Arrival)) {
         return service.schedule(taken.id, &taken.ways);
     }
     // What is worked on is not put on ways by others: a reload, say.

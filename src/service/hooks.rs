@@ -126,7 +126,7 @@ fn tell(service: &Service, facts: &Facts, body: Option<&StoredBody>) {
 }
 
 fn is_wanted(service: &Service, on: On) -> bool {
-    service.live().hooks.iter().any(|hook| hook.wants(on))
+    cfg!(feature = "hooks") && service.live().hooks.iter().any(|hook| hook.wants(on))
 }
 
 /// A message was put into the drop folder, as this file.

@@ -119,7 +119,7 @@ impl Sink {
         let log = &config.log;
         let mut jobs = Vec::new();
         let outbox = || Rc::new(Outbox::default());
-        let classic = log.form.is_classic().then(|| {
+        let classic = (cfg!(feature = "logs") && log.form.is_classic()).then(|| {
             let classic = Classic {
                 form: log.form,
                 fields: log.fields.clone(),
@@ -259,7 +259,9 @@ impl Sink {
     }
 
     fn dialogue(&mut self, said: &Exchange<'_>) {
-        if let Some((classic, outbox)) = &self.classic {
+        if cfg!(feature = "logs")
+            && let Some((classic, outbox)) = &self.classic
+        {
             let at = Stamp::now(self.clock.as_deref());
             if outbox.put(classic.line(said, at).as_bytes()) >= HELD {
                 outbox.ring();

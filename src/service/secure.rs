@@ -126,6 +126,9 @@ pub async fn plan<'a>(
             return Ok(Plan::new(StartTls::IfOffered, client, false));
         }
         Tls::Require if !found => return Ok(Plan::new(required, client, false)),
+        Tls::Dane | Tls::DaneOnly if !cfg!(feature = "mx") => {
+            return Ok(Plan::new(required, client, true));
+        }
         Tls::Dane if lenient => {}
         Tls::Dane | Tls::DaneOnly => match records(service, target, domain).await? {
             Records::Usable(records) => {
@@ -158,7 +161,8 @@ pub async fn plan<'a>(
         },
         Tls::Opportunistic | Tls::Require => {}
     }
-    if out.route.mta_sts
+    if cfg!(feature = "mx")
+        && out.route.mta_sts
         && !lenient
         && let Some(plan) = by_policy(service, live, (target, domain)).await?
     {

@@ -12,6 +12,9 @@ use crate::service::outgoing::Blocks;
 
 /// The keys of a configuration, read. Blocks on files.
 pub fn signers(config: &Config) -> Result<Vec<Signer>, String> {
+    if !cfg!(feature = "dkim") {
+        return Ok(Vec::new());
+    }
     let all = config.dkim.iter().map(|dkim| {
         let pem = secret::key(&dkim.key).map_err(|error| error.to_string())?;
         let key = Key::from_pem(&pem).map_err(|why| format!("{}: {why}", dkim.key.display()))?;
@@ -28,7 +31,7 @@ pub fn signers(config: &Config) -> Result<Vec<Signer>, String> {
 /// The signatures for the top of this message; empty when nobody signs it, or when it cannot be read: whoever sends it
 /// finds that out, too. Reads it once, block by block.
 pub async fn sign(signers: &[Signer], blocks: Blocks<'_>, at: Option<Wall>) -> String {
-    if signers.is_empty() {
+    if !cfg!(feature = "dkim") || signers.is_empty() {
         return String::new();
     }
     let (mut signing, mut wanted) = (Signing::new(signers), true);

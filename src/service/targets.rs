@@ -129,10 +129,10 @@ impl<'a> Targets<'a> {
                 return Ok(target);
             }
             match std::mem::replace(&mut self.stage, Stage::Over) {
-                Stage::Exchangers => self.exchangers().await?,
-                Stage::Rest(rest) => self.group(rest).await?,
+                Stage::Exchangers if cfg!(feature = "mx") => self.exchangers().await?,
+                Stage::Rest(rest) if cfg!(feature = "mx") => self.group(rest).await?,
                 Stage::Named => self.named(),
-                Stage::Over => return Err(self.end()),
+                Stage::Exchangers | Stage::Rest(_) | Stage::Over => return Err(self.end()),
             }
         }
     }

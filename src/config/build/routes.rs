@@ -67,6 +67,9 @@ impl RouteReader<'_> {
                 "drop" => (Via::SmartHost, Way::Drop(0)),
                 _ => (Via::SmartHost, Way::Together(at)),
             };
+            if !cfg!(feature = "mx") && !matches!(via, Via::SmartHost | Via::Lmtp) {
+                self.blame(block.place_of("via"), Complaint::NotBuilt("mx"));
+            }
             if way == Way::Drop(0) {
                 self.useless(block, "drop", |name| !matches!(name, "to" | "via"));
             } else {
@@ -119,6 +122,9 @@ impl RouteReader<'_> {
             Via::Lmtp if block.entry("tls").is_none() && hosts.iter().all(near) => Tls::Off,
             _ => block.get("tls")?,
         };
+        if !cfg!(feature = "mx") && matches!(tls, Tls::Dane | Tls::DaneOnly) {
+            self.blame(block.place_of("tls"), Complaint::NotBuilt("mx"));
+        }
         if via != Via::Lmtp && hosts.iter().any(|host| host.socket.is_some()) {
             self.blame(block.place_of("hosts"), Complaint::SocketWithoutLmtp);
         }
