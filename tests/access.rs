@@ -158,7 +158,7 @@ fn a_clients_name_is_told_when_it_leads_back_and_nobody_waits_past_the_limit() {
         );
         assert_eq!(said.matches("\r\n250 2.6.0 ").count(), 2, "{said}");
         // The name server has a minute for each of its tries.
-        assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
         service.completed(2 * (at + 1));
         for subject in [format!("{at}"), format!("again {at}")] {
             let text = dropped(&service, &subject);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use common::{Folder, Mailroot, Sink, must, on, program, run};
+use common::{Folder, Mailroot, Sink, must, on, program, run, until_true};
 
 fn badmail(home: &Path, words: &[&str]) -> (Option<i32>, String) {
     let (status, text) = run(&mut on(home, &[&["badmail"], words].concat()), b"");
@@ -154,7 +154,9 @@ fn what_nobody_took_is_sent_again_or_removed_with_the_service_down() {
     fs::write(home.join("pickup/odd.eml"), "Subject: nobody\n\nat all\n").unwrap();
     box_.wait_for("that is no message", |l| l.contains(" pickup-bad "));
     // The line comes before the deed.
-    while !badmail(&home, &[]).1.contains("odd.eml") {}
+    until_true("it is in badmail", || {
+        badmail(&home, &[]).1.contains("odd.eml")
+    });
     box_.stop();
     drop(refusing);
 

@@ -1,10 +1,14 @@
 //! Configurations as owners write them: each mistake with the exact words it gets, flags, and noise.
 #![cfg(test)]
 
+#[path = "../src/base/dice.rs"]
+mod dice;
+
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use dice::Dice;
 use mailroot::config::Config;
 use mailroot::config::File;
 use mailroot::config::Flags;
@@ -205,13 +209,8 @@ fn noise_is_read_or_refused() {
         .map(|line| line.trim_start_matches('#').to_owned())
         .collect();
     seeds.push(lines.join("\n"));
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut chance = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state % u64::try_from(below.max(1)).unwrap()).unwrap()
-    };
+    let mut dice = Dice::new(1);
+    let mut chance = |below| dice.pick(below);
     let strange = [
         "\"",
         "'",

@@ -5,10 +5,14 @@
 //! and `src/policy/retry.rs` quote. The bounds are stated per box, so both sizes check them.
 #![cfg(test)]
 
+#[path = "../src/base/dice.rs"]
+mod dice;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use dice::Dice;
 use mailroot::base::{MsgId, Tick};
 use mailroot::policy::retry::{AFTER_OUTAGE, Waits};
 use mailroot::policy::route::Next;
@@ -28,22 +32,6 @@ const EACH: u64 = 150;
 const BOOT: u64 = 30_000;
 /// How long it is looked at, in seconds: until the last box is surely through.
 const END: u64 = OUTAGE + 5 * 3600;
-
-/// A small generator, so that every run is the same.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u32 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        u32::try_from(self.0 >> 32).unwrap()
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        (u64::from(self.next()) * bound) >> 32
-    }
-}
 
 /// What tells the boxes that the uplink is back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,21 +67,21 @@ fn box_(story: Story, dice: &mut Dice, seconds: &mut [u32]) -> u64 {
     let mut events = BinaryHeap::new();
     if story == Story::Power {
         // What was queued when the power went is due when the box has started.
-        let started = OUTAGE * 1000 + dice.below(BOOT);
+        let started = OUTAGE * 1000 + dice.roll(BOOT);
         for _ in 0..MESSAGES {
             events.push(Reverse((started, Event::Arrival)));
         }
     } else {
         // The first message of all of them is about the uplink; the others come as they come.
-        events.push(Reverse((dice.below(5_000), Event::Arrival)));
+        events.push(Reverse((dice.roll(5_000), Event::Arrival)));
         for _ in 1..MESSAGES {
-            events.push(Reverse((dice.below(OUTAGE * 1000), Event::Arrival)));
+            events.push(Reverse((dice.roll(OUTAGE * 1000), Event::Arrival)));
         }
     }
     match story {
         Story::Far | Story::Power => {}
         Story::Near | Story::NearAtOnce => {
-            events.push(Reverse((OUTAGE * 1000 + dice.below(1000), Event::Network)));
+            events.push(Reverse((OUTAGE * 1000 + dice.roll(1000), Event::Network)));
         }
     }
     let (mut arrived, mut gone, mut last) = (0, 0, 0);
@@ -112,7 +100,7 @@ fn box_(story: Story, dice: &mut Dice, seconds: &mut [u32]) -> u64 {
             Event::Look => {}
             Event::Network if story == Story::NearAtOnce => ways.hurry(now),
             Event::Network => {
-                ways.on_network(now, dice.next());
+                ways.on_network(now, dice.word());
             }
             Event::Ready { first } => {
                 if first {
@@ -129,7 +117,7 @@ fn box_(story: Story, dice: &mut Dice, seconds: &mut [u32]) -> u64 {
         for wish in ways.wanted(now, |_| CONNECTIONS, |_| None) {
             for _ in 0..wish.count {
                 if millis < OUTAGE * 1000 {
-                    ways.on_failure(way, now, &waits, dice.next(), false, "unreachable");
+                    ways.on_failure(way, now, &waits, dice.word(), false, "unreachable");
                 } else {
                     ways.begin(way);
                     seconds[usize::try_from(millis / 1000).unwrap()] += 1;
@@ -159,7 +147,7 @@ struct Seen {
 
 fn fleet(story: Story, boxes: usize) -> Seen {
     let mut seconds = vec![0; usize::try_from(END).unwrap()];
-    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let mut dice = Dice::new(1);
     let mut ends: Vec<u64> = (0..boxes)
         .map(|_| box_(story, &mut dice, &mut seconds) / 1000 - OUTAGE)
         .collect();

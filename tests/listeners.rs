@@ -416,8 +416,8 @@ fn guessing_passwords_gets_slower_and_a_login_ends_that() {
     let mut talk = service.client("x");
     assert!(talk.say(wrong).starts_with("535"));
     assert!(
-        again.elapsed().as_millis() < 1000,
-        "nothing is held against it"
+        again.elapsed().as_millis() < 4000,
+        "it would be four seconds by now, were anything held against it"
     );
     service.stop();
 }

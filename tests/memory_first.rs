@@ -74,6 +74,14 @@ fn queued(folder: &Folder) -> String {
     ask(&folder.home(), &["queue", "list"])
 }
 
+fn both_are_queued(folder: &Folder) {
+    let list = queued(folder);
+    assert!(
+        list.contains("a@nas.example") && list.contains("second@nas.example"),
+        "{list}"
+    );
+}
+
 #[test]
 fn what_leaves_soon_is_never_written() {
     let (dir, hop) = (Folder::new("memory-first-soon"), Slow::new());
@@ -122,11 +130,7 @@ fn sync_writes_what_is_in_memory_and_lets_nothing_new_be_there_alone() {
     assert!(!in_memory(&service));
     drop(stream);
     service.kill();
-    let list = queued(&dir);
-    assert!(
-        list.contains("a@nas.example") && list.contains("second@nas.example"),
-        "{list}"
-    );
+    both_are_queued(&dir);
 }
 
 #[test]
@@ -152,11 +156,7 @@ fn what_cannot_leave_is_written_at_once() {
     send(&service, "second@nas.example", &text(LOW));
     assert!(!in_memory(&service));
     service.kill();
-    let list = queued(&dir);
-    assert!(
-        list.contains("a@nas.example") && list.contains("second@nas.example"),
-        "{list}"
-    );
+    both_are_queued(&dir);
 }
 
 #[test]

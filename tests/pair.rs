@@ -1,10 +1,14 @@
 //! Our client against our server, joined in memory, with a clock of their own; and noise for both.
 #![cfg(test)]
 
+#[path = "../src/base/dice.rs"]
+mod dice;
+
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::rc::Rc;
 
+use dice::Dice;
 use mailroot::base::{MsgId, Tick};
 use mailroot::mail::envelope::Body;
 use mailroot::mail::{Address, Domain, Envelope, Outcome, Recipient};
@@ -16,18 +20,6 @@ use mailroot::smtp::fault::Fault;
 use mailroot::smtp::reply::ReplyLines;
 use mailroot::smtp::sasl::Verifier;
 use mailroot::smtp::server::{self, Server};
-
-/// A small generator, so that every run is the same.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % sides as u64).unwrap()
-    }
-}
 
 struct Pair {
     client: Client,
@@ -62,7 +54,7 @@ impl Pair {
             to_server: VecDeque::new(),
             client_block: Vec::new(),
             server_block: Vec::new(),
-            dice: Dice(7),
+            dice: Dice::new(7),
             messages: VecDeque::new(),
             body: Vec::new(),
             draft: Vec::new(),
@@ -117,7 +109,7 @@ impl Pair {
                 }
                 Order::Read(_) => {
                     assert!(input.is_empty());
-                    let length = (1 + self.dice.roll(200)).min(self.to_client.len());
+                    let length = (1 + self.dice.pick(200)).min(self.to_client.len());
                     self.client_block = self.to_client.drain(..length).collect();
                     if length == 0 {
                         return true;
@@ -169,7 +161,7 @@ impl Pair {
                 }
                 Order::Read(_) => {
                     assert!(input.is_empty());
-                    let length = (1 + self.dice.roll(200)).min(self.to_server.len());
+                    let length = (1 + self.dice.pick(200)).min(self.to_server.len());
                     self.server_block = self.to_server.drain(..length).collect();
                     if length == 0 {
                         return true;
@@ -248,17 +240,17 @@ fn what_goes_in_comes_out() {
         server.errors = 1000;
         (client.chunking, client.pipelining) = (chunking, pipelining);
         let mut pair = Pair::new(client, server);
-        let mut dice = Dice(11);
+        let mut dice = Dice::new(11);
         let mut sent = Vec::new();
         for _ in 0..30 {
             let mut body = Vec::new();
-            for _ in 0..dice.roll(40) {
-                let line = [b'.', b'a', b' ', b'\t', 0xff][dice.roll(5)];
-                body.extend(std::iter::repeat_n(line, dice.roll(90)));
+            for _ in 0..dice.pick(40) {
+                let line = [b'.', b'a', b' ', b'\t', 0xff][dice.pick(5)];
+                body.extend(std::iter::repeat_n(line, dice.pick(90)));
                 body.extend(b"\r\n");
             }
             let to = [
-                format!("u{}@x.example", dice.roll(9)),
+                format!("u{}@x.example", dice.pick(9)),
                 "nobody@x.example".to_owned(),
             ];
             let message = message(&to, &body);
@@ -283,7 +275,7 @@ fn what_goes_in_comes_out() {
 fn a_pipelined_message_costs_two_writes_of_each_side() {
     let (client, server) = settings();
     let mut pair = Pair::new(client, server);
-    pair.dice = Dice(1);
+    pair.dice = Dice::new(1);
     for _ in 0..10 {
         let to = ["a@x.example".to_owned()];
         pair.messages.push_back(message(&to, b"hi\r\n"));
@@ -455,15 +447,15 @@ const REPLIES: &[&str] = &[
 
 fn noise(dice: &mut Dice, words: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
-    for _ in 0..dice.roll(60) {
-        if dice.roll(12) == 0 {
-            let byte = u8::try_from(dice.roll(256)).unwrap();
+    for _ in 0..dice.pick(60) {
+        if dice.pick(12) == 0 {
+            let byte = u8::try_from(dice.pick(256)).unwrap();
             out.extend(std::iter::repeat_n(
                 byte,
-                1 + dice.roll(3000) * dice.roll(2),
+                1 + dice.pick(3000) * dice.pick(2),
             ));
         } else {
-            out.extend(words[dice.roll(words.len())].bytes());
+            out.extend(words[dice.pick(words.len())].bytes());
         }
     }
     out
@@ -471,7 +463,7 @@ fn noise(dice: &mut Dice, words: &[&str]) -> Vec<u8> {
 
 #[test]
 fn noise_never_stops_a_server() {
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     for round in 0..3000 {
         let (_, mut settings) = settings();
         settings.auth.plain = true;
@@ -485,7 +477,7 @@ fn noise_never_stops_a_server() {
         settings.errors = 50;
         let mut server = Server::new(Rc::new(settings), None, false, Tick::from_millis(0));
         let bytes = noise(&mut dice, WORDS);
-        let step = 1 + dice.roll(100);
+        let step = 1 + dice.pick(100);
         let mut blocks = bytes.chunks(step);
         let (mut block, mut orders, mut draft) = (&[][..], 0, false);
         loop {
@@ -502,10 +494,10 @@ fn noise_never_stops_a_server() {
                 },
                 Order::Begin { .. } => {
                     assert!(!draft);
-                    draft = dice.roll(8) > 0;
+                    draft = dice.pick(8) > 0;
                     server.on_verdict(if draft { Ok(()) } else { Err(Fault::Full) });
                 }
-                Order::Body(_) if dice.roll(20) == 0 => server.on_trouble(Fault::Full),
+                Order::Body(_) if dice.pick(20) == 0 => server.on_trouble(Fault::Full),
                 Order::Body(_) => assert!(draft),
                 Order::Commit { .. } => {
                     assert!(std::mem::take(&mut draft));
@@ -519,7 +511,7 @@ fn noise_never_stops_a_server() {
                 }
                 Order::TurnAround | Order::Close => break,
                 Order::Pause(_) => {}
-                _ => server.on_verdict(if dice.roll(3) > 0 {
+                _ => server.on_verdict(if dice.pick(3) > 0 {
                     Ok(())
                 } else {
                     Err(Fault::NoRelay)
@@ -532,7 +524,7 @@ fn noise_never_stops_a_server() {
 
 #[test]
 fn noise_never_stops_a_client_nor_gets_a_yes_before_the_dot() {
-    let mut dice = Dice(5);
+    let mut dice = Dice::new(5);
     for round in 0..3000 {
         let (mut settings, _) = settings();
         settings.login_without_tls = true;
@@ -542,7 +534,7 @@ fn noise_never_stops_a_client_nor_gets_a_yes_before_the_dot() {
         }
         let mut client = Client::new(settings, false, "nonce-of-the-client".to_owned());
         let bytes = noise(&mut dice, REPLIES);
-        let step = 1 + dice.roll(100);
+        let step = 1 + dice.pick(100);
         let mut blocks = bytes.chunks(step);
         let (mut block, mut orders, mut left) = (&[][..], 0, 3);
         let (mut given, mut finished, mut bodies) = (0, 0, 0);
@@ -584,11 +576,11 @@ fn noise_never_stops_a_client_nor_gets_a_yes_before_the_dot() {
 
 #[test]
 fn noise_never_stops_a_reader() {
-    let mut dice = Dice(9);
+    let mut dice = Dice::new(9);
     for _ in 0..5000 {
         let bytes = noise(&mut dice, &["\r\n", ".", "\r\n.\r\n", "abc", "250-x\r\n"]);
         let (mut data, mut lines) = (Data::default(), ReplyLines::default());
-        for block in bytes.chunks(1 + dice.roll(50)) {
+        for block in bytes.chunks(1 + dice.pick(50)) {
             let mut rest = block;
             while !rest.is_empty() && !matches!(data.take(&mut rest), Ok(Piece::End) | Err(_)) {}
             let mut rest = block;

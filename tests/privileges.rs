@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Folder, MAILROOT, Mailroot, Sink, Talk, command, have, is_root, must, run};
+use common::{Folder, MAILROOT, Mailroot, Sink, Talk, command, have, is_root, must, program, run};
 
 /// Numbers that no account here has.
 const USER: u32 = 64_123;
@@ -48,18 +48,9 @@ fn private(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn start(home: &Path, file: &Path) -> Mailroot {
-    let mut command = Command::new(MAILROOT);
-    command.arg("run").arg(file);
-    Mailroot::spawn(home, command)
-}
-
 fn send(service: &Mailroot, subject: &str) {
-    let mut talk = Talk::connect(service.address);
-    talk.say("EHLO cam.lan");
     let text = format!("Subject: {subject}\r\n\r\nhello\r\n");
-    let reply = talk.send("cam@box.example", &["owner@else.example"], &text);
-    assert!(reply.starts_with("250"), "{reply}");
+    service.submit("cam@box.example", &["owner@else.example"], &text);
 }
 
 /// Hands in a message with `sendmail`, as this user.
@@ -130,7 +121,7 @@ impl Setup {
         let hook = folder.file("hook", text);
         fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
         Self {
-            home: folder.path().join("home"),
+            home: folder.home(),
             file: folder.path().join("mailroot.toml"),
             users,
             certificate,
@@ -159,7 +150,7 @@ impl Setup {
     }
 
     fn start(&self) -> Mailroot {
-        start(&self.home, &self.file)
+        Mailroot::run(&self.home, &self.file)
     }
 }
 
@@ -324,7 +315,7 @@ fn a_server_that_is_stopped_and_started_gets_its_low_port_again() {
     if !can(&folder) {
         return;
     }
-    let home = folder.path().join("home");
+    let home = folder.home();
     let file = folder.file(
         "mailroot.toml",
         format!(
@@ -333,12 +324,9 @@ fn a_server_that_is_stopped_and_started_gets_its_low_port_again() {
             low_port()
         ),
     );
-    let service = start(&home, &file);
+    let service = Mailroot::run(&home, &file);
     for order in ["stop", "start"] {
-        must(
-            Command::new(MAILROOT).arg(order).arg("--home").arg(&home),
-            b"",
-        );
+        service.ask(&[order]);
     }
     service.wait_count("it listens again", 2, |line| line.contains(" listening "));
     send_nothing(&service);
@@ -372,7 +360,7 @@ fn several_servers_have_one_user_and_who_wants_another_does_not_start() {
     let home = write("a", &format!("user = '{USER}'\ngroup = '{GROUP}'"));
     let silent = write("b", "");
     write("c", &format!("user = '{OTHER}'\ngroup = '{GROUP}'"));
-    let mut command = Command::new(MAILROOT);
+    let mut command = program();
     command.arg("run").arg(&files);
     let service = Mailroot::launch(&home, command);
     service.wait_count("two start", 2, |line| line.contains(" started version="));
@@ -406,21 +394,21 @@ fn a_user_who_is_not_known_is_a_mistake_with_its_place() {
         ("user = '4000000001'", "1:8", "write group here too"),
         ("group = 'root'", "1:9", "there is a group and no user"),
     ] {
-        let home = folder.path().join("home");
+        let home = folder.home();
         let file = folder.file(
             "mailroot.toml",
             format!("{top}\nhome = '{}'\n", home.display()),
         );
         for order in ["run", "check"] {
-            let (status, text) = run(Command::new(MAILROOT).arg(order).arg(&file), b"");
+            let (status, text) = run(program().arg(order).arg(&file), b"");
             assert_eq!(status.code(), Some(78), "{order} {text}");
             let want = format!("mailroot.toml:{place}: ");
             assert!(text.contains(&want) && text.contains(why), "{order} {text}");
         }
         assert!(!home.exists());
     }
-    let home = folder.path().join("home");
-    let mut command = Command::new(MAILROOT);
+    let home = folder.home();
+    let mut command = program();
     command
         .args(["run", "--set", "user=no-such-user", "--home"])
         .arg(&home);
@@ -435,7 +423,7 @@ fn who_is_not_root_stays_who_he_is_and_says_so() {
     if !can(&folder) {
         return;
     }
-    let home = folder.path().join("home");
+    let home = folder.home();
     fs::create_dir(&home).unwrap();
     chown(&home, Some(OTHER), Some(OTHER)).unwrap();
     let args = format!("user={USER}");

@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
-use common::{Folder, Mailroot, Talk, ask, free_port, id_in, must, on, run, texts};
+use common::{Folder, Mailroot, Talk, ask, free_port, id_in, must, on, run, texts, until_true};
 
 const MAIL: &str = "From: a@nas.example\r\nTo: b@office.example\r\nSubject: hello\r\nDate: Sun, 22 Nov 2026 10:00:00 +0000\r\n\
                     Message-ID: <1@nas.example>\r\n\r\nbody\r\n";
@@ -111,7 +111,7 @@ fn the_queue_commands_show_hold_release_and_remove() {
     assert!(!queue(&["release", &id]).0.success());
     box_.wait_count("it is tried again", 2, |l| l.contains(" way-down "));
     // Busy for a moment at most; then it goes.
-    while !queue(&["remove", &id]).0.success() {}
+    until_true("it is removed", || queue(&["remove", &id]).0.success());
     assert!(queue(&["list"]).1.contains("the queue is empty"));
     let (status, why) = queue(&["show", &id]);
     assert!(

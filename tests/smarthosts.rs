@@ -77,6 +77,13 @@ impl<'a> Ways<'a> {
         self.domains.push(domain);
     }
 
+    /// The same with the password, on a port where TLS begins in this way.
+    fn by_password(&mut self, name: &str, (kind, port): (&str, u16), auth: &str) {
+        let name = format!("{name}.{kind}");
+        let password = self.password();
+        self.add(&name, port, kind == "implicit", auth, &password);
+    }
+
     fn password(&self) -> String {
         format!(
             "password_file = \"{}\"\n",
@@ -286,7 +293,6 @@ fn postfix_takes_every_login_over_both_kinds_of_tls() {
         return;
     };
     let mut ways = Ways::new(folder.path(), postfix.own.dir().join("etc/cert.pem"));
-    let password = ways.password();
     let mut wanted = Vec::new();
     for (kind, port) in [("starttls", postfix.port), ("implicit", postfix.implicit)] {
         // The first: what is strongest here.
@@ -300,14 +306,7 @@ fn postfix_takes_every_login_over_both_kinds_of_tls() {
             ("plain", "PLAIN", "PLAIN"),
             ("login", "LOGIN", "LOGIN"),
         ] {
-            let implicit = kind == "implicit";
-            ways.add(
-                &format!("{name}.{kind}"),
-                port,
-                implicit,
-                mechanism,
-                &password,
-            );
+            ways.by_password(name, (kind, port), mechanism);
             wanted.push(used);
         }
     }
@@ -452,7 +451,6 @@ fn exim_takes_every_login_over_both_kinds_of_tls() {
         return;
     };
     let mut ways = Ways::new(folder.path(), exim.dir.join("cert.pem"));
-    let password = ways.password();
     for (kind, port) in [("starttls", exim.port), ("implicit", exim.implicit)] {
         for (name, mechanism) in [
             ("any", ""),
@@ -460,14 +458,7 @@ fn exim_takes_every_login_over_both_kinds_of_tls() {
             ("plain", "PLAIN"),
             ("login", "LOGIN"),
         ] {
-            let implicit = kind == "implicit";
-            ways.add(
-                &format!("{name}.{kind}"),
-                port,
-                implicit,
-                mechanism,
-                &password,
-            );
+            ways.by_password(name, (kind, port), mechanism);
         }
     }
     // Our certificate says who we are: neither password nor token.

@@ -32,9 +32,9 @@ use mailroot::queue::Stage;
 use mailroot::queue::schedule::Schedule;
 use mailroot::queue::schedule::Waiting;
 
+use support::dice::Dice;
 use support::model::meta;
 use support::sim::CUTS;
-use support::sim::Dice;
 use support::sim::Fault;
 use support::sim::SimDisk;
 

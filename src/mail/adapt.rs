@@ -26,6 +26,7 @@ pub use survey::Survey;
 #[cfg(test)]
 mod tests {
     use super::{Adapter, Glance, Needs, Plan, Survey, Unfit};
+    use crate::base::dice::Dice;
 
     const SEVEN: Needs = Needs {
         seven: true,
@@ -225,22 +226,10 @@ mod tests {
         );
     }
 
-    /// A small generator, so that every run is the same.
-    struct Dice(u64);
-
-    impl Dice {
-        fn roll(&mut self, sides: usize) -> usize {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            usize::try_from(self.0 % sides as u64).unwrap()
-        }
-    }
-
     /// Whatever the message: what is not to change does not, and what was adapted once is not changed again.
     #[test]
     fn noise_is_changed_once_or_not_at_all() {
-        let mut dice = Dice(5);
+        let mut dice = Dice::new(5);
         let bits = [
             "--x\r\n",
             "--x--\r\n",
@@ -268,9 +257,9 @@ mod tests {
             let mut text = String::from(
                 "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n",
             );
-            for _ in 0..dice.roll(30) {
-                text += bits[dice.roll(bits.len())];
-                if dice.roll(40) == 0 {
+            for _ in 0..dice.pick(30) {
+                text += bits[dice.pick(bits.len())];
+                if dice.pick(40) == 0 {
                     text += &long;
                 }
             }
@@ -280,7 +269,7 @@ mod tests {
                     continue;
                 };
                 assert!(
-                    adapted(text.as_bytes(), needs, 1 + dice.roll(9)).unwrap() == whole,
+                    adapted(text.as_bytes(), needs, 1 + dice.pick(9)).unwrap() == whole,
                     "{text:?}"
                 );
                 if glance(text.as_bytes(), 99).fits(needs) && !text.contains("8bit") {
@@ -299,25 +288,25 @@ mod tests {
     #[test]
     fn contents_survive() {
         use mail_parser::MessageParser;
-        let mut dice = Dice(77);
+        let mut dice = Dice::new(77);
         for _ in 0..400 {
             let mut parts = String::new();
-            let count = 1 + dice.roll(4);
+            let count = 1 + dice.pick(4);
             for n in 0..count {
-                let (kind, text) = match dice.roll(4) {
+                let (kind, text) = match dice.pick(4) {
                     0 => (
                         "text/plain; charset=utf-8",
                         "na\u{ef}ve words here, \r\nand there=\r\n\r\n.\r\n"
-                            .repeat(1 + dice.roll(3)),
+                            .repeat(1 + dice.pick(3)),
                     ),
                     1 => (
                         "application/x-thing",
-                        format!("\u{e9}\u{e8}{}\r\n", "q".repeat(dice.roll(3000))),
+                        format!("\u{e9}\u{e8}{}\r\n", "q".repeat(dice.pick(3000))),
                     ),
-                    2 => ("text/plain; charset=utf-8", "plain ".repeat(dice.roll(400))),
+                    2 => ("text/plain; charset=utf-8", "plain ".repeat(dice.pick(400))),
                     _ => (
                         "text/html; charset=utf-8",
-                        "\u{3042}\u{3044}<br>\t \r\n".repeat(dice.roll(60)),
+                        "\u{3042}\u{3044}<br>\t \r\n".repeat(dice.pick(60)),
                     ),
                 };
                 parts += &format!(

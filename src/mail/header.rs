@@ -385,6 +385,7 @@ impl Walker {
 #[cfg(test)]
 mod tests {
     use super::{Facts, Field, Plan, Priority, Walker, fields};
+    use crate::base::dice::Dice;
     use crate::base::limits;
 
     fn local() -> Plan {
@@ -557,7 +558,7 @@ mod tests {
 
     #[test]
     fn the_block_size_never_matters() {
-        // Pieces that mean something, put together at random (xorshift, so that every run is the same).
+        // Pieces that mean something, put together at random.
         const PIECES: [&[u8]; 16] = [
             b"\r",
             b"\n",
@@ -576,16 +577,10 @@ mod tests {
             b"Received: r",
             b"word",
         ];
-        let mut state: u64 = 88_172_645_463_325_252;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state >> 33).unwrap()
-        };
+        let mut dice = Dice::new(1);
         for _ in 0..2_000 {
-            let message: Vec<u8> = (0..next() % 24)
-                .flat_map(|_| PIECES[next() % PIECES.len()].iter().copied())
+            let message: Vec<u8> = (0..dice.pick(24))
+                .flat_map(|_| PIECES[dice.pick(PIECES.len())].iter().copied())
                 .collect();
             for plan in [
                 local(),

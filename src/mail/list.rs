@@ -310,6 +310,7 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{mailbox, mailboxes, people};
+    use crate::base::dice::Dice;
     use crate::mail::domain::Domain;
 
     fn shown(value: &str) -> Vec<String> {
@@ -444,16 +445,10 @@ mod tests {
             "x",
             "\0",
         ];
-        let mut state: u64 = 88_172_645_463_325_252;
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state >> 33).unwrap()
-        };
+        let mut dice = Dice::new(1);
         for _ in 0..20_000 {
-            let value: String = (0..next() % 16)
-                .map(|_| PIECES[next() % PIECES.len()])
+            let value: String = (0..dice.pick(16))
+                .map(|_| PIECES[dice.pick(PIECES.len())])
                 .collect();
             for mailbox in mailboxes(value.as_bytes(), None).into_iter().flatten() {
                 assert!(

@@ -33,7 +33,7 @@ use mailroot::queue::Priority;
 use mailroot::queue::Progress;
 use mailroot::queue::Stage;
 
-use super::sim::Dice;
+use super::dice::Dice;
 use super::sim::SimDisk;
 
 /// How an accept ended.

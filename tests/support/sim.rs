@@ -15,6 +15,8 @@ use mailroot::disk::medium::Access;
 use mailroot::disk::medium::Folder;
 use mailroot::disk::medium::Medium;
 
+use super::dice::Dice;
+
 const SECTOR: usize = 512;
 
 /// What goes wrong, and when. Calls are counted from one.
@@ -72,23 +74,6 @@ pub const CUTS: &[Cut] = &[
     Cut::NamesOnly,
     Cut::DataOnly,
 ];
-
-/// A small generator, so that every run can be repeated from its seed.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
-    }
-
-    pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % sides.max(1)
-    }
-}
 
 #[derive(Clone, Debug, Default)]
 struct Inode {
