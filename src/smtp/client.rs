@@ -332,7 +332,7 @@ impl Client {
                 }
                 Next::Over { open } => self.transaction_over(transfer, open),
             },
-            State::Dot(transfer) if !self.is_about_message() => {
+            State::Dot(transfer) if !self.is_about_message(transfer.is_chunked()) => {
                 self.state = State::Dot(transfer);
                 self.astray();
             }
@@ -361,11 +361,13 @@ impl Client {
         }
     }
 
-    /// Whether the reply can be that to a message. RFC 5321 s4.3.2 knows 250 for one that was taken; any other yes, or
-    /// one about an address, belongs to something else: with BDAT, where nothing is asked before the message, a reply
-    /// too many to RCPT would be taken for it.
-    fn is_about_message(&self) -> bool {
-        let about_address = self.reply.status.is_some_and(|s| s.subject() == 1) && !self.is_lmtp();
+    /// Whether the reply can be that to a message. RFC 5321 s4.3.2 knows 250 for one that was taken; another yes belongs
+    /// to something else. With BDAT, where nothing is asked before the message, so does one about an address: a reply too
+    /// many to RCPT. Behind DATA the 354 has shown that both sides are in step, and a peer that says of the message what
+    /// others say of an address has it all the same.
+    fn is_about_message(&self, chunked: bool) -> bool {
+        let about_address = self.reply.status.is_some_and(|s| s.subject() == 1);
+        let about_address = about_address && chunked && !self.is_lmtp();
         match self.reply.class() {
             2 => self.reply.code >= 250 && !about_address,
             class => class != 3,
