@@ -26,6 +26,8 @@ use crate::mail::list;
 use crate::mail::list::BadEntry;
 use crate::mail::list::Mailbox;
 use crate::mail::words;
+use crate::mail::xtext::is_envid;
+use crate::mail::xtext::is_orcpt;
 
 /// The envelope of a pickup file, and what is needed to read the message behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub enum Malformed {
     NoRecipient,
     /// More recipients, or a longer envelope, than any message may have.
     TooMany,
+    /// Recipients have to be taken from a header that is larger than is read: some of them would be missed.
+    HeaderTooLarge,
     /// An address that cannot be read.
     Address(BadEntry),
     /// An envelope line with a value that cannot be read.
@@ -86,6 +90,12 @@ impl fmt::Display for Malformed {
                 f,
                 "there are too many recipients; {} are allowed",
                 limits::RECIPIENTS
+            ),
+            Self::HeaderTooLarge => write!(
+                f,
+                "the header is larger than the {} bytes in which recipients are looked for; name them in X-Receiver \
+                 lines at the top",
+                limits::HEADER_BLOCK
             ),
             Self::Address(bad) => bad.fmt(f),
             Self::Line(name) => write!(f, "the {name} line cannot be read"),
@@ -192,7 +202,7 @@ pub fn envelope(claim: &Claim, dots: Dots, default_domain: &Domain) -> Result<Gi
     let mut sender = top.sender;
     if sender.is_none() || envelope.recipients.is_empty() {
         reader.seek(SeekFrom::Start(top.length))?;
-        let block = header_block(&mut reader)?;
+        let (block, cut) = header_block(&mut reader)?;
         if block.is_empty() && top.length == 0 {
             return Err(Malformed::NoSender.into());
         }
@@ -212,6 +222,10 @@ pub fn envelope(claim: &Claim, dots: Dots, default_domain: &Domain) -> Result<Gi
             }
             if people.too_many {
                 return Err(Malformed::TooMany.into());
+            }
+            if cut {
+                // Who stands behind the cut would get nothing, and nobody would know (promise G2).
+                return Err(Malformed::HeaderTooLarge.into());
             }
             envelope.recipients = people.recipients.into_iter().map(Recipient::new).collect();
         }
@@ -303,7 +317,7 @@ impl Top {
             }
             Line::Notify => self.notify = notify(value).ok_or(Malformed::Line("X-Notify"))?,
             Line::Orcpt => {
-                let text = word(value).ok_or(Malformed::Line("X-Orcpt"))?;
+                let text = word(value, is_orcpt).ok_or(Malformed::Line("X-Orcpt"))?;
                 if let Some(last) = self.recipients.last_mut() {
                     last.orcpt = Some(text);
                 }
@@ -315,7 +329,10 @@ impl Top {
                     _ => return Err(Malformed::Line("X-Ret").into()),
                 });
             }
-            Line::Envid => self.envid = Some(word(value).ok_or(Malformed::Line("X-Envid"))?),
+            Line::Envid => {
+                let text = word(value, is_envid).ok_or(Malformed::Line("X-Envid"))?;
+                self.envid = Some(text);
+            }
             Line::DotStuffed => {
                 self.stuffed = Some(match value.to_ascii_lowercase().as_slice() {
                     b"yes" => true,
@@ -369,15 +386,15 @@ fn notify(value: &[u8]) -> Option<Notify> {
     })
 }
 
-/// A value that will stand in a command: printable ASCII without spaces, of a path's length at most.
-fn word(value: &[u8]) -> Option<String> {
-    let fits = !value.is_empty() && value.len() <= limits::PATH.saturating_mul(2);
+/// A value that will stand in a command, when it is what may stand there: a server would refuse the whole message for it.
+fn word(value: &[u8], fits: fn(&str) -> bool) -> Option<String> {
     let text = std::str::from_utf8(value).ok()?;
-    (fits && value.iter().all(u8::is_ascii_graphic)).then(|| text.to_owned())
+    fits(text).then(|| text.to_owned())
 }
 
-/// The first bytes of a message up to the end of its header, at most [`limits::HEADER_BLOCK`] of them.
-fn header_block(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+/// The first bytes of a message up to the end of its header, at most [`limits::HEADER_BLOCK`] of them, and whether there
+/// are more.
+fn header_block(reader: &mut impl Read) -> io::Result<(Vec<u8>, bool)> {
     let mut walker = Walker::new(Plan {
         repair: true,
         capture: true,
@@ -396,7 +413,7 @@ fn header_block(reader: &mut impl Read) -> io::Result<Vec<u8>> {
             walker.finish(&mut unused);
         }
         if count == 0 || walker.facts().header_over || walker.facts().cut {
-            return Ok(walker.block().to_vec());
+            return Ok((walker.block().to_vec(), walker.facts().cut));
         }
     }
 }

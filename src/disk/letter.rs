@@ -312,6 +312,14 @@ mod tests {
                 b"X-Notify: often\nFrom: a@x.example\n\n",
                 "the X-Notify line cannot be read",
             ),
+            (
+                b"X-Envid: a=b\nX-Receiver: b@x.example\nFrom: a@x.example\n\n",
+                "the X-Envid line cannot be read",
+            ),
+            (
+                b"X-Receiver: b@x.example\nX-Orcpt: b@x.example\nFrom: a@x.example\n\n",
+                "the X-Orcpt line cannot be read",
+            ),
             (b"\0\0\0\0", "there is no sender"),
         ] {
             let got = story(file, Dots::Never).unwrap_err();
@@ -324,6 +332,15 @@ mod tests {
         let many = "X-Receiver: a@x.example\n".repeat(limits::RECIPIENTS + 1);
         let got = story(many.as_bytes(), Dots::Never).unwrap_err();
         assert!(got.starts_with("there are too many recipients"), "{got}");
+        // Who stands in the part that is not read may not be forgotten in silence.
+        let big = "x".repeat(limits::HEADER_BLOCK);
+        let file =
+            format!("From: a@x.example\nTo: b@x.example\nX-Big: {big}\nBcc: c@x.example\n\n");
+        let got = story(file.as_bytes(), Dots::Never).unwrap_err();
+        assert!(got.starts_with("the header is larger than"), "{got}");
+        let file = format!("X-Receiver: b@x.example\n{file}");
+        let (_, to, _) = story(file.as_bytes(), Dots::Never).unwrap();
+        assert_eq!(to, "b@x.example");
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Address {
 /// `local@domain`, the local part quoted when it has to be (RFC 5321 s4.1.2).
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if dot_string(&self.local).is_ok() {
+        if dot_string(&self.local).is_ok() && !has_odd_dots(&self.local) {
             write!(f, "{}@{}", self.local, self.domain)
         } else {
             f.write_str("\"")?;
@@ -184,6 +184,11 @@ fn dot_string(local: &str) -> Result<&str, BadAddress> {
     } else {
         Err(BadAddress::LocalPart)
     }
+}
+
+/// Dots that RFC 5321 s4.1.2 lets stand in quotes only. They are read without, and a strict peer wants to see them.
+fn has_odd_dots(local: &str) -> bool {
+    local.starts_with('.') || local.ends_with('.') || local.contains("..")
 }
 
 /// A quoted string at the front of `text`, without its quotes, and the rest.
@@ -231,7 +236,9 @@ mod tests {
         for (text, want) in [
             ("a@b.example", Ok("a@b.example")),
             ("A.B+c@B.Example", Ok("A.B+c@b.example")),
-            ("a.@b.example", Ok("a.@b.example")),
+            ("a.@b.example", Ok("\"a.\"@b.example")),
+            ("\"a..b\"@c.example", Ok("\"a..b\"@c.example")),
+            (".a@c.example", Ok("\".a\"@c.example")),
             ("\"a b\"@b.example", Ok("\"a b\"@b.example")),
             ("\"plain\"@b.example", Ok("plain@b.example")),
             ("\"a\\\"b\\\\\"@b.example", Ok("\"a\\\"b\\\\\"@b.example")),

@@ -56,7 +56,11 @@ impl std::error::Error for BadEntry {}
 pub fn mailboxes(value: &[u8], default_domain: Option<&Domain>) -> Vec<Result<Mailbox, BadEntry>> {
     let value = value.trim_ascii();
     // What most programs write; and a bare quoted local part, which mail-parser takes apart.
-    let plain = std::str::from_utf8(value).map(|text| Address::parse_with(text, default_domain));
+    let inside = value
+        .strip_prefix(b"<")
+        .and_then(|text| text.strip_suffix(b">"));
+    let plain = std::str::from_utf8(inside.unwrap_or(value));
+    let plain = plain.map(|text| Address::parse_with(text, default_domain));
     if let Ok(Ok(address)) = plain {
         return vec![Ok(Mailbox {
             name: String::new(),
@@ -68,6 +72,15 @@ pub fn mailboxes(value: &[u8], default_domain: Option<&Domain>) -> Vec<Result<Ma
             name,
             address: None,
         })];
+    }
+    // mail-parser takes a quoted local part that opens an entry of a list for the name in front of one.
+    if find_text(value, b"\"@")
+        && let Some(entries) = entries(value)
+    {
+        let all = entries.into_iter().filter(|entry| !entry.is_empty());
+        return all
+            .flat_map(|entry| mailboxes(entry, default_domain))
+            .collect();
     }
     let mut block = Vec::with_capacity(value.len().saturating_add(8));
     block.extend_from_slice(b"To: ");
@@ -259,6 +272,35 @@ fn push_flat(block: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// The entries of a list of several, as they were written; none for one entry alone, and for a list with a group, whose
+/// inside is another list.
+fn entries(value: &[u8]) -> Option<Vec<&[u8]>> {
+    let (mut quoted, mut escaped, mut comment, mut angle) = (false, false, 0_u32, false);
+    let (mut all, mut start) = (Vec::new(), 0);
+    for (at, &byte) in value.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted || comment > 0 => escaped = true,
+            b'"' if comment == 0 => quoted = !quoted,
+            _ if quoted => {}
+            b'(' => comment = comment.saturating_add(1),
+            b')' => comment = comment.saturating_sub(1),
+            _ if comment > 0 => {}
+            b'<' | b'[' => angle = true,
+            b'>' | b']' => angle = false,
+            _ if angle => {}
+            b':' | b';' => return None,
+            b',' => {
+                all.push(value.get(start..at)?.trim_ascii());
+                start = at.saturating_add(1);
+            }
+            _ => {}
+        }
+    }
+    all.push(value.get(start..)?.trim_ascii());
+    (all.len() > 1).then_some(all)
+}
+
 /// A local part as it stands between quotes (RFC 5321 s4.1.2).
 fn escape_quoted(local: &str) -> String {
     local.replace('\\', "\\\\").replace('"', "\\\"")
@@ -276,6 +318,11 @@ fn one(
     default_domain: Option<&Domain>,
     was_quoted: impl Fn(&str) -> bool,
 ) -> Result<Mailbox, BadEntry> {
+    // RFC 5322 s4.4: a route in front of an address is read, and means nothing.
+    let routed = text
+        .strip_prefix('@')
+        .and_then(|route| route.split_once(':'));
+    let text = routed.map_or(text, |(_, address)| address);
     let parsed = Address::parse_with(text, default_domain).or_else(|why| {
         let parts = text.rsplit_once('@');
         match parts.filter(|(local, _)| was_quoted(local)) {
@@ -354,6 +401,16 @@ mod tests {
             ("\"Cron \\\"D\\\"\" <>", vec!["Cron \"D\"<>"]),
             ("\"a b\"@c.d", vec!["<\"a b\"@c.d>"]),
             ("<\"a@b\"@c.d>", vec!["<\"a@b\"@c.d>"]),
+            ("\"a b\"@c.d, e@f.g", vec!["<\"a b\"@c.d>", "<e@f.g>"]),
+            (
+                "Joe <\"a b\"@c.d>, \"Do, it\" <x@y.z>, <\"p@q\"@c.d>",
+                vec!["Joe<\"a b\"@c.d>", "Do, it<x@y.z>", "<\"p@q\"@c.d>"],
+            ),
+            ("Joe <@r.s,@t.u:a@b.c>", vec!["Joe<a@b.c>"]),
+            (
+                "a@b.c, x <u@[IPv6:::1]>",
+                vec!["<a@b.c>", "x<u@[IPv6:::1]>"],
+            ),
             ("j\u{f6}rg@b\u{fc}ro.de", vec!["<j\u{f6}rg@b\u{fc}ro.de>"]),
             ("a@[192.0.2.1]", vec!["<a@[192.0.2.1]>"]),
             ("a@b..c", vec!["! a@b..c"]),

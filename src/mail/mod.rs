@@ -18,6 +18,7 @@ pub mod report;
 pub mod status;
 pub mod trace;
 pub mod words;
+pub mod xtext;
 
 pub use address::Address;
 pub use domain::Domain;

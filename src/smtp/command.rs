@@ -10,6 +10,9 @@ use crate::mail::domain::Domain;
 use crate::mail::envelope::Body;
 use crate::mail::envelope::Notify;
 use crate::mail::envelope::Ret;
+use crate::mail::xtext::is_envid;
+use crate::mail::xtext::is_orcpt;
+use crate::mail::xtext::is_xtext;
 use crate::smtp::fault::Fault;
 
 /// A command that could be read.
@@ -236,8 +239,7 @@ fn mail(rest: &str, defaults: Defaults<'_>) -> Result<Mail, Fault> {
                 _ => return Err(Fault::BadParameter),
             });
         } else if is("ENVID") {
-            // RFC 3461 s4.4: at most 100 characters.
-            if !is_xtext(value) || value.is_empty() || value.len() > 100 {
+            if !is_envid(value) {
                 return Err(Fault::BadParameter);
             }
             mail.dsn = true;
@@ -271,11 +273,7 @@ fn rcpt(rest: &str, defaults: Defaults<'_>) -> Result<Rcpt, Fault> {
         if key.eq_ignore_ascii_case("NOTIFY") {
             rcpt.notify = Some(notify(value).ok_or(Fault::BadParameter)?);
         } else if key.eq_ignore_ascii_case("ORCPT") {
-            // RFC 3461 s4.2: at most 500 characters.
-            let (kind, address) = value.split_once(';').ok_or(Fault::BadParameter)?;
-            let atom = |c: char| c.is_ascii_alphanumeric() || c == '-';
-            let fits = !kind.is_empty() && kind.chars().all(atom);
-            if !fits || address.is_empty() || !is_xtext(address) || value.len() > 500 {
+            if !is_orcpt(value) {
                 return Err(Fault::BadParameter);
             }
             rcpt.orcpt = Some(value.to_owned());
@@ -341,7 +339,12 @@ fn path(text: &str) -> Option<(&str, &str)> {
     }
     let path = path.trim_matches([' ', '\t']);
     match path.strip_prefix('@') {
-        Some(route) => route.split_once(':').map(|(_, path)| (path, rest)),
+        // Behind a route stands somebody: nothing there is not the null sender.
+        Some(route) => {
+            let path = route.split_once(':').map(|(_, path)| path);
+            path.filter(|path| !path.is_empty())
+                .map(|path| (path, rest))
+        }
         None => Some((path, rest)),
     }
 }
@@ -375,24 +378,6 @@ fn parameter<'a>(rest: &mut &'a str) -> Option<(&'a str, &'a str)> {
 fn size(text: &str) -> Option<u64> {
     let good = !text.is_empty() && text.len() <= 20 && text.bytes().all(|b| b.is_ascii_digit());
     good.then(|| text.parse().unwrap_or(u64::MAX))
-}
-
-/// xtext (RFC 3461 s4): printable ASCII without `+` and `=`, or `+` and two upper-case hexadecimal digits.
-fn is_xtext(text: &str) -> bool {
-    let mut bytes = text.bytes();
-    let hex = |b: Option<u8>| matches!(b, Some(b'0'..=b'9' | b'A'..=b'F'));
-    while let Some(byte) = bytes.next() {
-        let good = match byte {
-            b'+' => hex(bytes.next()) && hex(bytes.next()),
-            b'=' => false,
-            b'!'..=b'~' => true,
-            _ => false,
-        };
-        if !good {
-            return false;
-        }
-    }
-    true
 }
 
 fn bdat(rest: &str) -> Result<Command, Fault> {
@@ -501,6 +486,7 @@ mod tests {
             ("MAIL FROM:<a@b>x", "501"),
             ("MAIL FROM:<a b@c>", "501"),
             ("MAIL FROM:<@x>", "501"),
+            ("MAIL FROM:<@x:>", "501"),
             ("MAIL FROM:<a@b..c>", "501"),
             ("MAIL FROM:<root>", "501"),
             ("MAIL FROM:<j\u{f6}rg@b.example>", "553"),

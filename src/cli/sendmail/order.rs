@@ -80,7 +80,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Order, Fault> {
             Arg::Short('i') => order.dots_are_text = true,
             Arg::Short('o') => {
                 // Error, delivery and queue modes are the service's; only the dot is ours.
-                let option = args.optional_value().unwrap_or_default();
+                let option = args.value()?;
                 order.dots_are_text |= option == "i";
             }
             Arg::Short('f' | 'r') => order.set_sender(&args.value()?)?,
