@@ -309,6 +309,10 @@ pub const DNS_SILENCE: Duration = Duration::from_secs(60);
 /// domains; what comes on top is refused for now, so that nobody fills the memory with names.
 pub const WAYS: usize = 4096;
 
+/// Hosts that a message is offered to in one try, when one after the other puts it off: two that share a disk or a list of
+/// senders they make wait say the same, and so would the others.
+pub const HOSTS_TRIED: usize = 3;
+
 /// How long a smart host that stands in for another is kept before the first is tried again. Each of these tries may
 /// cost a connection time-out.
 pub const STAND_IN: Duration = Duration::from_secs(300);

@@ -31,8 +31,7 @@ pub fn arrived(service: &Rc<Service>, taken: Taken) {
     if !cfg!(feature = "hooks") || !live.hooks.iter().any(|hook| hook.wants(On::Arrival)) {
         return service.schedule(taken.id, &taken.ways);
     }
-    // What is worked on is not put on ways by others: a reload, say.
-    service.active.borrow_mut().enter(taken.id);
+    // It stays in our hands meanwhile, so nobody else puts it on its ways.
     let for_task = Rc::clone(service);
     let seeing = async move {
         let refused = ask(&for_task, taken.id).await;
@@ -71,18 +70,16 @@ async fn ask(service: &Rc<Service>, id: MsgId) -> Option<Reason> {
 
 async fn go_on(service: &Rc<Service>, taken: Taken, refused: Option<Reason>) {
     let id = taken.id;
-    let loaded = service.journal.load(id).await;
-    service.active.borrow_mut().leave(id);
-    let Ok(message) = loaded else {
+    let Ok(message) = service.journal.load(id).await else {
         // Removed meanwhile; or it cannot be read, and whoever tries it finds out and says so.
         return service.schedule(id, &taken.ways);
     };
-    if service.journal.is_held(id) {
-        // Its release puts it on its ways.
+    let Some(reason) = refused.filter(|_| !service.journal.is_held(id)) else {
+        // What is held is put on its ways by its release.
+        if service.leave(id) {
+            service.schedule_stored(id, &message.stored);
+        }
         return;
-    }
-    let Some(reason) = refused else {
-        return service.schedule_stored(id, &message.stored);
     };
     let live = service.live();
     let envelope = &message.stored.accept.envelope;
@@ -101,4 +98,5 @@ async fn go_on(service: &Rc<Service>, taken: Taken, refused: Option<Reason>) {
             conclude::conclude(service, next, attempt, outcomes).await;
         }
     }
+    service.leave(id);
 }

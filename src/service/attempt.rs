@@ -78,17 +78,17 @@ pub async fn load(service: &Rc<Service>, next: Next, taken: Waiting) -> Option<A
     let mut message = match service.journal.load(id).await {
         Ok(message) => message,
         Err(error) => {
-            service.active.borrow_mut().leave(id);
+            let back = service.leave(id);
             match &error {
                 LoadError::Gone => {}
                 LoadError::Damaged(_) => damaged(service, id, &error),
                 LoadError::Io(why) => {
                     emit(&Event::Trouble { what: "queue", why });
                     let due = service.now().after(UNREADABLE_WAIT);
-                    service
-                        .ways
-                        .borrow_mut()
-                        .add(next, Waiting { due, ..taken });
+                    if back {
+                        let waiting = Waiting { due, ..taken };
+                        service.ways.borrow_mut().add(next, waiting);
+                    }
                 }
             }
             return None;
@@ -125,7 +125,7 @@ pub async fn load(service: &Rc<Service>, next: Next, taken: Waiting) -> Option<A
         service.journal.done(id);
     }
     if recipients.is_empty() {
-        service.active.borrow_mut().leave(id);
+        service.leave(id);
         return None;
     }
     // Marked only now: reading it back is what every start does as well. The first try of what came in during this run
@@ -153,8 +153,7 @@ pub async fn load(service: &Rc<Service>, next: Next, taken: Waiting) -> Option<A
 
 /// Whether nobody is to be told of a delay of this message: it was told, or nobody asked.
 pub async fn tells_nobody(service: &Rc<Service>, id: MsgId) -> bool {
-    service.active.borrow_mut().enter(id);
-    let told = match service.journal.load(id).await {
+    match service.journal.load(id).await {
         Ok(message) => {
             let stored = message.stored;
             let told = stored.progress.map_or(0, |progress| progress.told);
@@ -165,13 +164,11 @@ pub async fn tells_nobody(service: &Rc<Service>, id: MsgId) -> bool {
         }
         // Whoever tries it next finds out and says so.
         Err(_) => true,
-    };
-    service.active.borrow_mut().leave(id);
-    told
+    }
 }
 
 /// Gives a message back untried: the session ended before its turn came.
-pub fn give_back(service: &Service, next: Next, attempt: Attempt) {
+pub fn give_back(service: &Rc<Service>, next: Next, attempt: Attempt) {
     let id = attempt.id;
     let waiting = Waiting {
         due: service.now(),
@@ -183,8 +180,10 @@ pub fn give_back(service: &Service, next: Next, attempt: Attempt) {
     let progress = active.progress(id, Progress::new(recipients));
     // Ends what was begun: that it was not tried is not the message's fault.
     service.journal.progress(id, progress.clone());
-    active.leave(id);
-    service.ways.borrow_mut().give_back(next, waiting);
+    drop(active);
+    if service.leave(id) {
+        service.ways.borrow_mut().give_back(next, waiting);
+    }
 }
 
 /// What a session tells of a way that got as far as a transaction.

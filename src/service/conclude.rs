@@ -72,8 +72,8 @@ pub async fn conclude(
         emit(&Event::Completed { id });
     }
     service.memory.ring();
-    service.active.borrow_mut().leave(id);
-    if follows.again || !written {
+    let back = service.leave(id);
+    if back && (follows.again || !written) {
         let expires = if follows.held {
             // A fault of the setup costs no message its time.
             Tick::from_millis(u64::MAX)
@@ -89,7 +89,7 @@ pub async fn conclude(
     }
 }
 
-/// Gives up what was held until its time was up.
+/// Gives up what was held until its time was up, and is in our hands since it was taken off its way.
 pub async fn unfetched(service: &Rc<Service>, all: Vec<(Next, Waiting)>) {
     let why = Reason::ours(
         Status::new(4, 4, 7),
@@ -97,6 +97,7 @@ pub async fn unfetched(service: &Rc<Service>, all: Vec<(Next, Waiting)>) {
     );
     for (next, waiting) in all {
         late_or_expired(service, next, waiting, &why).await;
+        service.leave(waiting.id);
     }
 }
 
@@ -270,14 +271,19 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
         }
         _ => Vec::new(),
     };
+    // Off the schedule they are in our hands, all of them from now on: a reload would else put them on ways, too.
+    for waiting in gone.iter().chain(&late) {
+        service.active.borrow_mut().enter(waiting.id);
+    }
     for waiting in late {
-        if attempt::tells_nobody(service, waiting.id).await {
-            service.ways.borrow_mut().add(next, waiting);
-        } else {
+        if !attempt::tells_nobody(service, waiting.id).await {
             gone.push(waiting);
+        } else if service.leave(waiting.id) {
+            service.ways.borrow_mut().add(next, waiting);
         }
     }
     for waiting in gone {
         late_or_expired(service, next, waiting, why).await;
+        service.leave(waiting.id);
     }
 }

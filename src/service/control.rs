@@ -427,7 +427,9 @@ async fn release(service: &Rc<Service>, id: &str) -> Result<String, String> {
         return Err(format!("{id} is not held"));
     }
     service.journal.release(id);
-    service.schedule_loaded(id).await?;
+    if !service.active.borrow_mut().reroute(id) {
+        service.schedule_loaded(id).await?;
+    }
     service.retry_one(id);
     Ok(format!("{id} goes now\n"))
 }

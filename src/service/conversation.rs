@@ -68,6 +68,14 @@ impl Ear {
     }
 }
 
+/// What a host did not take.
+pub enum Unsent {
+    /// It would have no message at all, for this reason; this is the first.
+    Refused(Attempt, Outcome),
+    /// It has put the first message off, and another host may have it.
+    PutOff(Attempt, Vec<Outcome>),
+}
+
 /// One conversation.
 pub struct Conversation<'a> {
     service: &'a Rc<Service>,
@@ -81,6 +89,8 @@ pub struct Conversation<'a> {
     broken: Cell<bool>,
     /// Messages that went over this connection.
     sent: Cell<u32>,
+    /// There are other hosts for the first message, should this one put it off.
+    others: bool,
     /// Of a connection that was turned around: further ways whose mail goes over it. It is not kept for more.
     rest: Option<RefCell<Vec<Next>>>,
 }
@@ -103,8 +113,14 @@ impl<'a> Conversation<'a> {
             plan,
             broken: Cell::new(false),
             sent: Cell::default(),
+            others: false,
             rest: None,
         }
+    }
+
+    /// With other hosts to try when this one puts the first message off.
+    pub fn with_others(self, others: bool) -> Self {
+        Self { others, ..self }
     }
 
     /// Sends for these ways too, one after the other, and then no more: the connection was turned around.
@@ -125,13 +141,9 @@ impl<'a> Conversation<'a> {
         self.broken.get()
     }
 
-    /// Talks until nothing is left to send. Answers with the first message and why, when the host would not have any.
-    pub async fn run(
-        &self,
-        stream: Stream,
-        mut client: Client,
-        first: Attempt,
-    ) -> Option<(Attempt, Outcome)> {
+    /// Talks until nothing is left to send. Answers with the first message, when the host would not have any, or put that
+    /// one off and there are others.
+    pub async fn run(&self, stream: Stream, client: &mut Client, first: Attempt) -> Option<Unsent> {
         let service = self.service;
         let mut spoken = self.spoken(&stream);
         let mut stream = Some(stream);
@@ -143,6 +155,7 @@ impl<'a> Conversation<'a> {
         let (mut at, mut end) = (0, 0);
         let mut scratch = Vec::new();
         let mut refused = None;
+        let mut put_off = None;
         loop {
             let mut input = block.get(at..end).unwrap_or_default();
             let order = client.next_order(clock::tick(), &mut input);
@@ -156,8 +169,8 @@ impl<'a> Conversation<'a> {
                         client.on_write_failed();
                     }
                 }
-                // Nobody needs the answer to the QUIT of a session that was refused.
-                Order::Read(_) if refused.is_some() => break,
+                // Nobody needs the answer to the QUIT of a session that came to nothing.
+                Order::Read(_) if refused.is_some() || put_off.is_some() => break,
                 Order::Read(deadline) => {
                     let wait = deadline.since(clock::tick());
                     let read = async {
@@ -177,8 +190,9 @@ impl<'a> Conversation<'a> {
                 Order::StartTls => {
                     // What was read and not used came before the encryption.
                     (at, end) = (0, 0);
-                    stream = self.encrypt(stream.take(), &mut client).await;
+                    stream = self.encrypt(stream.take(), client).await;
                 }
+                Order::Ready if put_off.is_some() => client.on_quit(),
                 Order::Ready => {
                     attempt::way_well(service, self.next.get());
                     self.target.on_success(service, self.out);
@@ -190,7 +204,7 @@ impl<'a> Conversation<'a> {
                         Some(mut attempt) => {
                             let at = service.clock.believed();
                             let signers = &self.live.signers;
-                            outgoing = give(&mut client, &mut attempt, signers, at).await;
+                            outgoing = give(client, &mut attempt, signers, at).await;
                             current = Some(attempt);
                         }
                         None => client.on_quit(),
@@ -225,8 +239,7 @@ impl<'a> Conversation<'a> {
                 }
                 Order::Finished(outcomes) => {
                     if let Some(attempt) = current.take() {
-                        let reports = client.offer().dsn;
-                        self.finished(attempt, outcomes, reports).await;
+                        put_off = self.through(attempt, outcomes, client).await;
                     }
                 }
                 Order::Refused(outcome) => refused = Some(outcome),
@@ -242,7 +255,7 @@ impl<'a> Conversation<'a> {
             attempt::give_back(service, next, attempt);
         }
         match (waiting, refused) {
-            (Some(attempt), Some(outcome)) => return Some((attempt, outcome)),
+            (Some(attempt), Some(outcome)) => return Some(Unsent::Refused(attempt, outcome)),
             (Some(attempt), None) => attempt::give_back(service, next, attempt),
             (None, Some(outcome)) => {
                 let held = matches!(outcome, Outcome::Hold(_));
@@ -250,7 +263,44 @@ impl<'a> Conversation<'a> {
             }
             (None, None) => {}
         }
+        put_off
+    }
+
+    /// A message is through, or for another host, or for another connection.
+    async fn through(
+        &self,
+        attempt: Attempt,
+        outcomes: Vec<Outcome>,
+        client: &Client,
+    ) -> Option<Unsent> {
+        if self.is_for_others(&outcomes, client) {
+            return Some(Unsent::PutOff(attempt, outcomes));
+        }
+        if self.is_no_fault_of_its_own(&outcomes, client) {
+            attempt::give_back(self.service, self.next.get(), attempt);
+        } else {
+            let reports = client.offer().dsn;
+            self.finished(attempt, outcomes, reports).await;
+        }
         None
+    }
+
+    /// Whether another host may have the first message: this one has put it off for everybody, and has nothing of it. Where
+    /// it may have it, since its last word was not heard, nobody else gets it before the next try.
+    fn is_for_others(&self, outcomes: &[Outcome], client: &Client) -> bool {
+        let said = |outcome: &Outcome| match outcome {
+            Outcome::Later(reason) => reason.code.is_some() || client.is_cut_short(),
+            _ => false,
+        };
+        self.others && self.sent.get() == 0 && outcomes.iter().all(said)
+    }
+
+    /// Whether a message after the first was caught by the end of a connection that had lasted long enough for its peer:
+    /// on another one it is the first.
+    fn is_no_fault_of_its_own(&self, outcomes: &[Outcome], client: &Client) -> bool {
+        let later = |outcome: &Outcome| matches!(outcome, Outcome::Later(_));
+        let among_commands = client.is_cut_short() && outcomes.iter().all(later);
+        among_commands && self.sent.get() > 0 && self.rest.is_none()
     }
 
     /// Who writes the dialogue down, if anybody wants to read it.

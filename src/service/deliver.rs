@@ -44,6 +44,9 @@ pub async fn dispatch(service: Rc<Service>) {
         }
         let unfetched = service.ways.borrow_mut().take_unfetched(now);
         if !unfetched.is_empty() {
+            for (_, waiting) in &unfetched {
+                service.active.borrow_mut().enter(waiting.id);
+            }
             let held = Rc::clone(&service);
             let task = async move { conclude::unfetched(&held, unfetched).await };
             service.tasks.spawn(task).detach();

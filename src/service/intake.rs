@@ -197,6 +197,8 @@ impl Intake {
             let (id, recipients) = (self.id, envelope.recipients.len());
             let (door, origin) = (show::door(self.door), self.origin.clone());
             let put = self.put(b"").await;
+            // From before its ways are chosen it is in our hands, so that a change of the routes does not pass it by.
+            service.active.borrow_mut().enter(id);
             let going = match (rewritten, put) {
                 (Err(_), _) => Err(NotTaken::TooMany),
                 (_, Err(error)) => Err(NotTaken::Disk(error)),
@@ -225,6 +227,7 @@ impl Intake {
                     });
                 }
                 Err(why) => {
+                    service.leave(id);
                     counts.refused = counts.refused.wrapping_add(1);
                     emit(&Event::Refused {
                         door,

@@ -296,7 +296,7 @@ async fn settle(
             Err(Unmade::Damaged(why)) => {
                 emit(&Event::Damaged { id, why: &why });
                 service.journal.hold(id, why);
-                service.active.borrow_mut().leave(id);
+                service.leave(id);
                 return true;
             }
             Err(why) => {
@@ -313,7 +313,7 @@ async fn settle(
             .progress(id, Progress::default()) = progress;
         if over {
             emit(&Event::Completed { id });
-            service.active.borrow_mut().leave(id);
+            service.leave(id);
             return true;
         }
     }
@@ -382,11 +382,15 @@ async fn reissue(
     };
     // It was accepted already, so it is not refused for the number of its domains.
     let ways = service.routed(&accept.envelope, true).unwrap_or_default();
+    service.active.borrow_mut().enter(new);
     let accepted = service
         .journal
         .accept(accept, draft, Some(joined), None)
         .await;
-    accepted.map_err(Unmade::Journal)?;
+    accepted.map_err(|refused| {
+        service.leave(new);
+        Unmade::Journal(refused)
+    })?;
     emit(&Event::Resolved {
         id: attempt.id,
         new,

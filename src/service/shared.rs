@@ -36,6 +36,7 @@ use crate::queue::Progress;
 use crate::queue::Stage;
 use crate::queue::schedule::Waiting;
 use crate::service::active::Active;
+use crate::service::active::Left;
 use crate::service::ageing::Ageing;
 use crate::service::clients::Clients;
 #[cfg(feature = "ldap")]
@@ -97,6 +98,8 @@ pub struct Service {
     pub ways: RefCell<Ways>,
     /// What is being tried.
     pub active: RefCell<Active>,
+    /// While messages are put on the ways of new routes: which ones were put there since those count.
+    pub rerouted: RefCell<Option<BTreeSet<MsgId>>>,
     /// What clients send is read to here and copied, so that a connection holds no memory while nothing comes.
     pub desk: RefCell<Box<[u8]>>,
     /// What the recipients of messages on their way in take.
@@ -290,9 +293,26 @@ impl Service {
         next.is_held().then(|| self.ways.borrow().len(next))
     }
 
-    /// Puts a message that was just accepted on its ways.
-    pub fn schedule(&self, id: MsgId, ways: &[Next]) {
-        self.schedule_on(id, ways.iter().copied(), self.now(), Duration::ZERO);
+    /// Ends work on a message. Answers whether it may go back on the way that it was taken from: not when the operator
+    /// holds it, nor when the routes have changed meanwhile; then the last one to leave it puts it on its ways anew.
+    pub fn leave(self: &Rc<Self>, id: MsgId) -> bool {
+        let left = self.active.borrow_mut().leave(id);
+        if left == Left::Last {
+            let service = Rc::clone(self);
+            // Gone meanwhile, or damaged: whoever tries it next finds out and says so.
+            let anew = async move {
+                let _ = service.schedule_loaded(id).await;
+            };
+            self.tasks.spawn(anew).detach();
+        }
+        left == Left::Usual && !self.journal.is_held(id)
+    }
+
+    /// Puts a message that was just accepted, and is in the hands of whoever took it, on its ways.
+    pub fn schedule(self: &Rc<Self>, id: MsgId, ways: &[Next]) {
+        if self.leave(id) {
+            self.schedule_on(id, ways.iter().copied(), self.now(), Duration::ZERO);
+        }
         self.due.ring();
         self.watch_clock();
     }
@@ -300,6 +320,9 @@ impl Service {
     /// Puts a message on these ways. `age` is the running time it has spent in the queue.
     fn schedule_on(&self, id: MsgId, ways: impl Iterator<Item = Next>, due: Tick, age: Duration) {
         let (live, now) = (self.live(), self.now());
+        if let Some(rerouted) = self.rerouted.borrow_mut().as_mut() {
+            rerouted.insert(id);
+        }
         let mut all = self.ways.borrow_mut();
         for way in ways {
             let left = live.expire(way).saturating_sub(age);
@@ -312,15 +335,23 @@ impl Service {
         }
     }
 
-    /// Puts a queued message on its ways again: after a release, or when the routes have changed.
+    /// Puts a queued message that is in nobody's hands on its ways again, unless it is held: after a release, or when the
+    /// routes have changed.
     pub async fn schedule_loaded(&self, id: MsgId) -> Result<(), String> {
-        let message = self
-            .journal
-            .load(id)
-            .await
-            .map_err(|error| error.to_string())?;
-        self.schedule_stored(id, &message.stored);
-        Ok(())
+        loop {
+            self.active.borrow_mut().enter(id);
+            let loaded = self.journal.load(id).await;
+            let left = self.active.borrow_mut().leave(id);
+            if left == Left::Last {
+                // The routes have changed once more.
+                continue;
+            }
+            let message = loaded.map_err(|error| error.to_string())?;
+            if left == Left::Usual && !self.journal.is_held(id) {
+                self.schedule_stored(id, &message.stored);
+            }
+            return Ok(());
+        }
     }
 
     /// The same, for one that is read already.
@@ -440,6 +471,10 @@ impl Service {
         }
         self.live.replace(live);
         privileges::tell_old(&self.live().config);
+        // All at once: what is on a way from now on is there by the new routes, and what is in somebody's hands will be.
+        self.ways.borrow_mut().clear();
+        self.active.borrow_mut().reroute_all();
+        self.rerouted.replace(Some(BTreeSet::new()));
         emit(&Event::Reloaded);
         let service = Rc::clone(self);
         self.tasks
@@ -450,16 +485,24 @@ impl Service {
 
     /// Puts every queued message on the ways of the new routing table, due now.
     async fn reroute(self: Rc<Self>) {
-        self.ways.borrow_mut().clear();
+        let live = self.live();
         let mut after = None;
         while let Some(id) = self.journal.after(after) {
             after = Some(id);
-            if self.journal.is_held(id) || self.active.borrow().contains(id) {
-                // What is being tried is put back by whoever tries it.
+            if !Rc::ptr_eq(&live, &self.live()) {
+                // Another reload does it all over again.
+                return;
+            }
+            let there = (self.rerouted.borrow().as_ref()).is_some_and(|all| all.contains(&id));
+            if there || self.active.borrow().contains(id) || self.journal.is_held(id) {
+                // What is in somebody's hands is put on its ways when it is let go.
                 continue;
             }
             // Gone meanwhile, or damaged: whoever tries it next finds out and says so.
             let _ = self.schedule_loaded(id).await;
+        }
+        if Rc::ptr_eq(&live, &self.live()) {
+            self.rerouted.replace(None);
         }
     }
 }

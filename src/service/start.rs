@@ -173,6 +173,7 @@ fn open(
         clock,
         ways: RefCell::new(Ways::default()),
         active: RefCell::new(Active::default()),
+        rerouted: RefCell::default(),
         desk: RefCell::new(vec![0; limits::CLIENT_BLOCK].into()),
         envelopes: Envelopes::default(),
         clients: Rc::new(Clients::default()),

@@ -117,9 +117,23 @@ impl<'a> Targets<'a> {
         }
     }
 
-    /// A host that was given could not be had: why.
+    /// A host that was given could not be had: why. A fault of the setup counts before what may be a matter of minutes, so
+    /// that no message expires over it (promise G3).
     pub fn on_failure(&mut self, failed: Failed) {
-        self.last = Some(failed);
+        if failed.held || !self.last.as_ref().is_some_and(|last| last.held) {
+            self.last = Some(failed);
+        }
+    }
+
+    /// Whether there may be a further host.
+    pub fn may_have_more(&self) -> bool {
+        let named = self.out.route.via == Via::MxThenSmartHost;
+        !self.ready.is_empty()
+            || match &self.stage {
+                Stage::Exchangers | Stage::Named => true,
+                Stage::Rest(rest) => !rest.is_empty() || named,
+                Stage::Over => false,
+            }
     }
 
     /// The next host to try, or how it ends.

@@ -10,6 +10,7 @@ use crate::service::attempt;
 use crate::service::conclude;
 use crate::service::connect;
 use crate::service::conversation::Conversation;
+use crate::service::conversation::Unsent;
 use crate::service::secure::Plan;
 use crate::service::shared::Service;
 use crate::service::targets::Target;
@@ -57,11 +58,12 @@ pub async fn turned(service: &Rc<Service>, domains: &[Domain], stream: Stream, p
         ..connect::talker(&out.route, Role::Exchanger, peer.to_owned())
     };
     peer.clone_into(&mut service.ways.borrow_mut().way(next).host);
-    let client = Client::new(settings, stream.is_tls(), connect::nonce());
+    let mut client = Client::new(settings, stream.is_tls(), connect::nonce());
     let plan = Plan::never(out);
     let conversation =
         Conversation::new(service, (&live, out), next, &target, &plan).for_all_of(rest);
-    if let Some((attempt, outcome)) = conversation.run(stream, client, attempt).await {
+    let unsent = conversation.run(stream, &mut client, attempt).await;
+    if let Some(Unsent::Refused(attempt, outcome)) = unsent {
         let next = conversation.next();
         attempt::give_back(service, next, attempt);
         conclude::way_failed(service, next, false, outcome.reason()).await;

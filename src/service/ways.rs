@@ -346,8 +346,11 @@ impl Ways {
     pub fn wakes(&self, now: Tick, pace: impl Fn(usize) -> Option<u32>) -> Option<Tick> {
         let waits = self.schedule.heads().filter_map(|(next, due, _)| {
             let way = self.ways.get(&next);
+            // That more may go at once some time later keeps nothing back.
+            let health = way.map(|way| &way.health);
+            let health = health.filter(|of| due <= now || !matches!(of, Health::Back(_)));
             let opens = [
-                way.and_then(|way| way.health.wakes(now)),
+                health.and_then(|health| health.wakes(now)),
                 opens(&self.paces, next, now, &pace),
             ];
             let at = opens.into_iter().flatten().fold(due, Tick::max);

@@ -59,6 +59,10 @@ pub struct Client {
     /// When the wait for the current reply ends; `None` while none is waited for.
     reply_end: Option<Tick>,
     messages: usize,
+    /// AUTH was said.
+    login_tried: bool,
+    /// The connection ended among the commands of a message.
+    cut_short: bool,
 }
 
 impl Client {
@@ -79,6 +83,8 @@ impl Client {
             sent: false,
             reply_end: None,
             messages: 0,
+            login_tried: false,
+            cut_short: false,
         }
     }
 
@@ -243,6 +249,16 @@ impl Client {
     /// What the peer offers; empty before EHLO.
     pub fn offer(&self) -> &Capabilities {
         &self.offer
+    }
+
+    /// Whether a login was tried.
+    pub fn has_tried_login(&self) -> bool {
+        self.login_tried
+    }
+
+    /// Whether the connection ended among the commands of a message, of which the peer has nothing therefore.
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     /// Whether the connection is encrypted.
@@ -422,6 +438,7 @@ impl Client {
         };
         match Exchange::begin(login, &self.offer.auth, footing) {
             Ok((exchange, command)) => {
+                self.login_tried = true;
                 self.say(format_args!("{command}\r\n"));
                 self.state = State::Login(exchange);
             }
@@ -547,6 +564,7 @@ impl Client {
     fn lose(&mut self, outcome: &Outcome) {
         self.out.clear();
         self.sent = false;
+        self.cut_short = matches!(self.state, State::Talk(_) | State::EmptyDot(_));
         self.state = mem::replace(&mut self.state, State::Over).lost(outcome);
     }
 
