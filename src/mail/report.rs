@@ -23,6 +23,7 @@ use crate::mail::report::text::clean;
 use crate::mail::report::text::fold;
 use crate::mail::report::text::from_xtext;
 use crate::mail::trace;
+use crate::mail::words;
 
 mod action;
 mod original;
@@ -148,15 +149,20 @@ impl Report<'_> {
             Action::Delayed => "Delayed mail",
             Action::Delivered | Action::Relayed | Action::Expanded => "Delivered mail",
         };
-        let subject = clean(self.subject, self.utf8, 120);
+        // In ASCII whatever the original was: the way back may have no SMTPUTF8, and its want may be what is reported.
+        let subject = clean(self.subject, true, 120);
         if subject.is_empty() {
             write!(text, "Subject: {what}\r\n")?;
-        } else {
+        } else if subject.is_ascii() {
             write!(text, "Subject: {what}: {subject}\r\n")?;
+        } else {
+            let encoded = words::text(&format!("{what}: {subject}"));
+            write!(text, "Subject: {encoded}\r\n")?;
         }
         write!(text, "Message-ID: {id}\r\n")?;
-        let about = clean(self.message_id, self.utf8, limits::PATH);
-        if about.starts_with('<') && about.ends_with('>') && !about.contains(' ') {
+        let about = clean(self.message_id, false, limits::PATH);
+        let whole = self.message_id.is_ascii() && !about.contains(' ');
+        if whole && about.starts_with('<') && about.ends_with('>') {
             write!(text, "In-Reply-To: {about}\r\nReferences: {about}\r\n")?;
         }
         write!(
@@ -569,7 +575,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("message/global-delivery-status"));
-        assert!(text.contains("Subject: Undelivered mail: \u{fc}ber\r\n"));
+        assert!(text.contains("Subject: =?utf-8?B?VW5kZWxpdmVyZWQgbWFpbDogw7xiZXI=?=\r\n"));
         assert_eq!(report.envelope().body, Body::Eight);
     }
 
