@@ -26,9 +26,14 @@ const READ: &[&str] = &[
     "/lib",
     "/lib64",
     "/run",
+    "/var/run",
     "/proc",
     "/dev/urandom",
     "/dev/random",
+    // Where /etc/ssl leads to on SUSE, NixOS and Guix.
+    "/var/lib/ca-certificates",
+    "/nix/store",
+    "/gnu/store",
 ];
 
 /// Where programs of hooks are, and what they are made of.
@@ -41,6 +46,11 @@ const LINKS: &[&str] = &[
     "/etc/passwd",
     "/etc/group",
     "/etc/localtime",
+    "/etc/ssl/certs",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
 ];
 
 /// Links that are followed from one file.
@@ -153,6 +163,15 @@ fn reach(
     reach.put(Path::new("/dev/null"), landlock::READ | landlock::WRITE);
     for path in LINKS {
         reach.chain(Path::new(path));
+    }
+    // Another place for authorities, as rustls-native-certs reads these.
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        for path in std::env::split_paths(&std::env::var_os(name).unwrap_or_default()) {
+            if path.is_absolute() {
+                reach.put(&path, landlock::READ);
+                reach.chain(&path);
+            }
+        }
     }
     for path in files {
         reach.put(path, landlock::READ);
