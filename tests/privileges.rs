@@ -498,7 +498,7 @@ fn a_service_reaches_what_its_configuration_names_and_nothing_else() {
         ("off", "state=off", "read=yes write=yes home=yes"),
     ] {
         let text = format!("{top}sandbox = '{sandbox_is}'\n{rest}{hooks}");
-        let service = start(&home, &folder.file("mailroot.toml", text));
+        let service = Mailroot::run(&home, &folder.file("mailroot.toml", text));
         let Some(line) = sandbox(&service) else {
             return;
         };
@@ -513,7 +513,7 @@ fn a_service_reaches_what_its_configuration_names_and_nothing_else() {
 
     // Without hooks it is so by itself, and a reload that wants more is refused until a restart.
     let file = folder.file("mailroot.toml", format!("{top}{rest}"));
-    let service = start(&home, &file);
+    let service = Mailroot::run(&home, &file);
     assert!(sandbox(&service).unwrap().contains("state=on"));
     send(&service, "in the sandbox");
     sendmail(&home, OTHER, "in the sandbox");
@@ -534,6 +534,6 @@ fn a_service_reaches_what_its_configuration_names_and_nothing_else() {
     service.completed(3);
     service.stop();
     fs::write(&file, format!("{top}{rest}{more}")).unwrap();
-    start(&home, &file).stop();
+    Mailroot::run(&home, &file).stop();
     assert!(elsewhere.0.join("drop").is_dir());
 }
