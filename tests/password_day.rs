@@ -179,7 +179,7 @@ impl Box {
     fn conclude(&mut self, id: MsgId, outcomes: Vec<Outcome>) {
         let life = Life {
             age: Duration::ZERO,
-            expire: self.expire,
+            over: false,
             notice: None,
         };
         let progress = self.progress.get_mut(&id.number()).unwrap();

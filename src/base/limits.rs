@@ -437,6 +437,10 @@ pub const LOG_TEXT: usize = 1024;
 /// How long what must not expire is tried: longer than any box runs, and short enough to be added to any time.
 pub const FOREVER: Duration = Duration::from_secs(100 * 366 * 86_400);
 
+/// What a message is tried for at least once a fault of the setup is mended, if its way gives it so long at all: a few
+/// attempts, the longest wait between them included.
+pub const MENDED: Duration = Duration::from_secs(6 * 3600);
+
 /// Stack of the journal writer and of the file worker: their call depth is fixed and shallow.
 pub const WORKER_STACK: usize = 256 * 1024;
 

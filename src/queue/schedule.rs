@@ -142,6 +142,19 @@ impl<W: Ord + Copy> Schedule<W> {
         }
     }
 
+    /// Lets nothing on this way expire before `until`.
+    pub fn spare(&mut self, way: W, until: Tick) {
+        if let Some(heap) = self.ways.get_mut(&way) {
+            let later = std::mem::take(heap).into_iter().map(|Reverse(waiting)| {
+                Reverse(Waiting {
+                    expires: waiting.expires.max(until),
+                    ..waiting
+                })
+            });
+            *heap = later.collect();
+        }
+    }
+
     /// Makes everything on this way due at no time, until it is hurried.
     pub fn lull(&mut self, way: W) {
         if let Some(heap) = self.ways.get_mut(&way) {
@@ -229,6 +242,23 @@ mod tests {
         assert_eq!(order, [2, 3, 4]);
         assert_eq!(all.due('a'), Some(at(30)));
         assert_eq!(all.ways().collect::<Vec<_>>(), ['a', 'b']);
+    }
+
+    #[test]
+    fn what_is_spared_expires_no_earlier_and_changes_nothing_else() {
+        let mut all = Schedule::default();
+        for (due, id, expires) in [(30, 1, 50), (10, 2, 500)] {
+            all.add('a', waiting(due, id, expires));
+            all.add('b', waiting(due, id, expires));
+        }
+        all.spare('a', at(100));
+        assert_eq!(
+            (all.expires('a'), all.expires('b')),
+            (Some(at(100)), Some(at(50)))
+        );
+        assert!(all.take_expired('a', at(99)).is_empty());
+        assert_eq!(all.take('a', at(30)), Some(waiting(10, 2, 500)));
+        assert_eq!(all.take('a', at(30)), Some(waiting(30, 1, 100)));
     }
 
     #[test]

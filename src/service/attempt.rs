@@ -189,6 +189,10 @@ pub fn give_back(service: &Rc<Service>, next: Next, attempt: Attempt) {
 /// What a session tells of a way that got as far as a transaction.
 pub fn way_well(service: &Service, next: Next) {
     let now = service.now();
+    let held = service.ways.borrow_mut().way(next).health.is_held();
+    if held {
+        service.spare(next);
+    }
     let news = service.ways.borrow_mut().way(next).health.on_success(now);
     if news {
         service.health.ring();

@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::base::MsgId;
-use crate::base::Tick;
 use crate::config::hooks::On;
 use crate::mail::Outcome;
 use crate::mail::Reason;
@@ -15,6 +14,7 @@ use crate::policy::route::Next;
 use crate::queue::Progress;
 use crate::queue::Stage;
 use crate::queue::progress::TOLD_DELAY;
+use crate::queue::schedule::NEVER;
 use crate::queue::schedule::Waiting;
 use crate::service::attempt;
 use crate::service::attempt::Attempt;
@@ -39,7 +39,7 @@ pub async fn conclude(
     let id = attempt.id;
     let life = Life {
         age: attempt.age,
-        expire: live.expire(next),
+        over: attempt.expires <= service.now(),
         notice: live.config.delivery.delay_notice,
     };
     let attempts = attempt
@@ -76,9 +76,12 @@ pub async fn conclude(
     if back && (follows.again || !written) {
         let expires = if follows.held {
             // A fault of the setup costs no message its time.
-            Tick::from_millis(u64::MAX)
+            NEVER
+        } else if attempt.expires == NEVER {
+            // It is mended.
+            service.expires(next, life.age)
         } else {
-            service.now().after(life.expire.saturating_sub(life.age))
+            attempt.expires
         };
         let waiting = Waiting {
             due: service.now().after(wait),
@@ -164,7 +167,7 @@ fn end_or_progress(service: &Service, id: MsgId, progress: &Progress, done: bool
 fn tried_again(outcome: &Outcome, life: Life) -> bool {
     match outcome {
         Outcome::Done(_) | Outcome::Never(_) => false,
-        Outcome::Later(_) => life.age < life.expire,
+        Outcome::Later(_) => !life.over,
         Outcome::Hold(_) => true,
     }
 }
@@ -229,6 +232,9 @@ pub async fn way_failed(service: &Rc<Service>, next: Next, held: bool, why: &Rea
         let health = &ways.way(next).health;
         (health.down_for(service.now()).is_some(), health.is_held())
     };
+    if before.1 && !held {
+        service.spare(next);
+    }
     let (wait, mut gone) = service.ways.borrow_mut().on_failure(
         next,
         service.now(),

@@ -32,8 +32,8 @@ pub struct Follows {
 pub struct Life {
     /// Running time in the queue.
     pub age: Duration,
-    /// How long it is tried.
-    pub expire: Duration,
+    /// Its time is up.
+    pub over: bool,
     /// When its sender is told that it takes long, if at all.
     pub notice: Option<Duration>,
 }
@@ -70,7 +70,7 @@ pub fn fold(
                     follows.report.push((at, action));
                 }
             }
-            Outcome::Later(reason) if life.age >= life.expire => {
+            Outcome::Later(reason) if life.over => {
                 give_up(progress, envelope, &mut follows, at, expired(&reason));
             }
             Outcome::Later(reason) => {
@@ -176,7 +176,7 @@ mod tests {
     fn life(age: u64) -> Life {
         Life {
             age: hours(age),
-            expire: hours(24),
+            over: age >= 24,
             notice: Some(hours(4)),
         }
     }

@@ -13,6 +13,7 @@ use smol::channel::Sender;
 
 use crate::base::MsgId;
 use crate::base::Tick;
+use crate::base::limits;
 use crate::config::Config;
 use crate::config::endpoint::At;
 use crate::disk::body::Stored;
@@ -317,19 +318,35 @@ impl Service {
         self.watch_clock();
     }
 
+    /// When a message of this age is given up that is put on a way now, or back on it after a fault of the setup.
+    ///
+    /// Whose time was up before was kept by such a fault, for nothing else keeps it; it is not to be paid for with mail
+    /// (promise G3), so it is tried for a while.
+    pub fn expires(&self, next: Next, age: Duration) -> Tick {
+        let expire = self.live().expire(next);
+        let left = expire.checked_sub(age).filter(|left| !left.is_zero());
+        self.now()
+            .after(left.unwrap_or_else(|| expire.min(limits::MENDED)))
+    }
+
+    /// Gives all that waits on a way time to be tried: its setup was at fault, and is not any more.
+    pub fn spare(&self, next: Next) {
+        let time = self.live().expire(next).min(limits::MENDED);
+        let until = self.now().after(time);
+        self.ways.borrow_mut().spare(next, until);
+    }
+
     /// Puts a message on these ways. `age` is the running time it has spent in the queue.
     fn schedule_on(&self, id: MsgId, ways: impl Iterator<Item = Next>, due: Tick, age: Duration) {
-        let (live, now) = (self.live(), self.now());
         if let Some(rerouted) = self.rerouted.borrow_mut().as_mut() {
             rerouted.insert(id);
         }
         let mut all = self.ways.borrow_mut();
         for way in ways {
-            let left = live.expire(way).saturating_sub(age);
             let waiting = Waiting {
                 due,
                 id,
-                expires: now.after(left),
+                expires: self.expires(way, age),
             };
             all.add(way, waiting);
         }

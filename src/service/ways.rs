@@ -389,6 +389,11 @@ impl Ways {
         (wait, expired)
     }
 
+    /// Lets nothing on a way expire before `until`.
+    pub fn spare(&mut self, next: Next, until: Tick) {
+        self.schedule.spare(next, until);
+    }
+
     /// Takes off what has become late on a way since this was asked last. A message is late when no more than `left`
     /// is left of its time.
     pub fn take_late(&mut self, next: Next, now: Tick, left: Duration) -> Vec<Waiting> {
