@@ -3,6 +3,8 @@
 use base64ct::Base64;
 use base64ct::Encoding;
 
+use crate::base::limits;
+
 /// Most characters of a line (RFC 2045 s6.7 rule 5 and s6.8).
 const LINE: usize = 76;
 
@@ -74,8 +76,15 @@ pub struct Softened {
 }
 
 impl Softened {
-    /// Text without line ends. Only `long` lines are broken.
+    /// Text without line ends: a piece of a `long` line, or a whole one, which becomes long when much of it is encoded. Only
+    /// long lines are broken.
     pub fn text(&mut self, text: &[u8], long: bool, out: &mut Vec<u8>) {
+        let grown = text
+            .iter()
+            .filter(|byte| !is_plain(**byte))
+            .count()
+            .saturating_mul(2);
+        let long = long || text.len().saturating_add(grown) > limits::TEXT_LINE;
         for &byte in text {
             if self.digits > 0 {
                 self.digits -= 1;
@@ -87,9 +96,10 @@ impl Softened {
                 self.digits = 2;
             }
             let before = out.len();
-            match byte {
-                b'\t' | b' '..=b'~' => out.push(byte),
-                _ => out.extend_from_slice(&hex(byte)),
+            if is_plain(byte) {
+                out.push(byte);
+            } else {
+                out.extend_from_slice(&hex(byte));
             }
             let wrote = out.len().saturating_sub(before);
             self.column = self.column.saturating_add(wrote);
@@ -100,6 +110,11 @@ impl Softened {
     pub fn line_end(&mut self) {
         (self.column, self.digits) = (0, 0);
     }
+}
+
+/// What quoted-printable that somebody else wrote may have as it is.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'\t' | b' '..=b'~')
 }
 
 /// Base64, from bytes or from base64 with lines that are too long.
@@ -265,6 +280,12 @@ mod tests {
         let mut out = Vec::new();
         Softened::default().text(b"\xe9=41", false, &mut out);
         assert_eq!(out, b"=E9=41");
+        // Short as it came, and long as it goes.
+        let mut out = Vec::new();
+        Softened::default().text(&[0xE9; 400], false, &mut out);
+        let got = String::from_utf8(out).unwrap();
+        assert!(got.lines().all(|line| line.len() <= 76), "{got}");
+        assert_eq!(got.replace("=\r\n", ""), "=E9".repeat(400));
     }
 
     #[test]
