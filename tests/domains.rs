@@ -204,7 +204,7 @@ fn a_maildir_reader_finds_each_mailbox() {
     let body = "'hello\\n.dot\\n'";
     for (mailbox, to) in [
         ("drop/tim", "Tim@nas.lan"),
-        ("drop/%2e.%2f..%2fup", "../../up@nas.lan"),
+        ("drop/%2e.%2f..%2fup", "\"../../up\"@nas.lan"),
         ("drop/info@nas.lan", "info@nas.lan"),
         ("drop/postmaster", "Postmaster@nas.lan"),
     ] {
