@@ -215,7 +215,7 @@ fn a_maildir_reader_finds_each_mailbox() {
         );
     }
     let read = read_maildir(&mailroot.home.join("all"));
-    let want = format!("['x@all.lan', '../y@all.lan'] <a@else.example> hello {body} new\n");
+    let want = format!("['x@all.lan', '\"../y\"@all.lan'] <a@else.example> hello {body} new\n");
     assert_eq!(read, want);
     let mut made: Vec<String> = fs::read_dir(mailroot.home.join("drop"))
         .unwrap()
