@@ -30,9 +30,9 @@ full_name() {
     fail "no target '$1'; there are: $(all_targets | tr '\n' ' ')"
 }
 
-# Sets budget, std, linker, cc, rustflags, opt_level, release_flags, emulator, zig_target, zig_cpu from the recipe of the target.
+# Sets budget, std, linker, cc, rustflags, opt_level, emulator, zig_target, zig_cpu from the recipe of the target.
 read_recipe() {
-    budget='' std='' linker='' cc='' rustflags='' opt_level='' release_flags='' emulator='' zig_target='' zig_cpu=''
+    budget='' std='' linker='' cc='' rustflags='' opt_level='' emulator='' zig_target='' zig_cpu=''
     # shellcheck disable=SC1090 # one file a target
     . "targets/$1/recipe"
 }
