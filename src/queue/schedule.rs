@@ -131,40 +131,28 @@ impl<W: Ord + Copy> Schedule<W> {
 
     /// Makes everything on this way due at `now`; the order among the messages stays.
     pub fn hurry(&mut self, way: W, now: Tick) {
-        if let Some(heap) = self.ways.get_mut(&way) {
-            let sooner = std::mem::take(heap).into_iter().map(|Reverse(waiting)| {
-                Reverse(Waiting {
-                    due: waiting.due.min(now),
-                    ..waiting
-                })
-            });
-            *heap = sooner.collect();
-        }
+        self.change(way, |waiting| waiting.due = waiting.due.min(now));
     }
 
     /// Lets nothing on this way expire before `until`.
     pub fn spare(&mut self, way: W, until: Tick) {
-        if let Some(heap) = self.ways.get_mut(&way) {
-            let later = std::mem::take(heap).into_iter().map(|Reverse(waiting)| {
-                Reverse(Waiting {
-                    expires: waiting.expires.max(until),
-                    ..waiting
-                })
-            });
-            *heap = later.collect();
-        }
+        self.change(way, |waiting| waiting.expires = waiting.expires.max(until));
     }
 
     /// Makes everything on this way due at no time, until it is hurried.
     pub fn lull(&mut self, way: W) {
+        self.change(way, |waiting| waiting.due = NEVER);
+    }
+
+    fn change(&mut self, way: W, change: impl Fn(&mut Waiting)) {
         if let Some(heap) = self.ways.get_mut(&way) {
-            let never = std::mem::take(heap).into_iter().map(|Reverse(waiting)| {
-                Reverse(Waiting {
-                    due: NEVER,
-                    ..waiting
-                })
-            });
-            *heap = never.collect();
+            let changed = std::mem::take(heap)
+                .into_iter()
+                .map(|Reverse(mut waiting)| {
+                    change(&mut waiting);
+                    Reverse(waiting)
+                });
+            *heap = changed.collect();
         }
     }
 
